@@ -1,0 +1,79 @@
+"""Convolution, batch normalization, activation: the unit that everything else is made of.
+
+Every block is a function `(x, channels, …, *, style, name) -> tensor` on NHWC tensors. `name` is the path of the
+original module; the layers below it are `conv`, `bn`, `act` and `pad`.
+"""
+
+from __future__ import annotations
+
+import keras
+
+from keras_yolo_backbones.blocks.style import Style
+
+
+def conv(
+    x: keras.KerasTensor,
+    channels: int,
+    kernel: int = 1,
+    *,
+    stride: int = 1,
+    groups: int = 1,
+    activate: bool = True,
+    style: Style,
+    name: str,
+) -> keras.KerasTensor:
+    """Conv2D without bias → batch norm → activation (unless `activate` is false).
+
+    Pads `kernel // 2` zeros on all four sides, also with a stride, as the originals do ("same" would pad even inputs
+    on the bottom and right only, and shift the features by a pixel).
+
+    Args:
+        x: (batch, height, width, channels in).
+        channels: filters.
+        kernel: odd kernel side, or an even one with `stride` 2 (a 6×6 stem).
+        stride: 1 or 2.
+        groups: convolution groups.
+
+    Returns:
+        (batch, ⌈height / stride⌉, ⌈width / stride⌉, channels).
+    """
+    x, padding = pad(x, kernel, stride, style=style, name=name)
+    x = keras.layers.Conv2D(
+        channels,
+        kernel,
+        strides=stride,
+        padding=padding,
+        groups=groups,
+        use_bias=False,
+        data_format="channels_last",
+        name=f"{name}.conv",
+        dtype=style.dtype,
+    )(x)
+    x = style.normalize(x, name=f"{name}.bn")
+    return style.activate(x, name=f"{name}.act") if activate else x
+
+
+def pad(x: keras.KerasTensor, kernel: int, stride: int, *, style: Style, name: str) -> tuple[keras.KerasTensor, str]:
+    """Zero-pad `x` symmetrically for a convolution; returns it with the padding mode that is left to do."""
+    if stride == 1 and kernel % 2:
+        return x, "same"
+    if kernel == 1:
+        return x, "valid"
+    padding = (kernel - 1) // 2
+    layer = keras.layers.ZeroPadding2D(padding, data_format="channels_last", name=f"{name}.pad", dtype=style.dtype)
+    return layer(x), "valid"
+
+
+def split_conv(
+    x: keras.KerasTensor, channels: int, parts: int = 2, *, style: Style, name: str
+) -> list[keras.KerasTensor]:
+    """A 1×1 conv unit of `channels` filters, split into equal parts along the channels, without a split.
+
+    Each part is a conv unit of its own, `name.at0`, `name.at64`, … by the channel it starts at: the same numbers and
+    parameters, and no operator that GPU delegates refuse.
+
+    Returns:
+        `parts` tensors of `channels // parts` channels, the original's lowest channels first.
+    """
+    width = channels // parts
+    return [conv(x, width, style=style, name=f"{name}.at{i * width}") for i in range(parts)]

@@ -1,0 +1,241 @@
+"""The frame around every network: one signature, checked arguments, named levels."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol
+
+import keras
+
+from keras_yolo_backbones.blocks import Style, check_activation, conv
+from keras_yolo_backbones.errors import ArgumentError, one_of
+from keras_yolo_backbones.families.layout import Layout
+
+ARGUMENTS = """
+
+Args:
+    size: one of {sizes}.
+    release: {releases}.
+    input_shape: (height, width, channels). Height and width are multiples of the largest stride, or `None`.
+    levels: which feature maps to return, in this order: `"P2"` (stride 4), `"P3"` (8), … up to the network's top.
+        `None` is P3 and everything above.
+    activation: {activations}. `None` keeps the family's own.
+    spp: keep the context block on top (SPP, SPPF, PSA, …); `False` leaves the plain last stage.
+    neck_channels: put a 1×1 conv-BN-activation with so many filters on every level.
+    sync_batchnorm: batch statistics over all replicas of a distribution strategy.
+    include_rescaling: take pixels 0…255 and divide by 255 in the graph; otherwise inputs are RGB in [0, 1].
+    input_tensor: a Keras tensor (batch, height, width, channels) to build on, in place of `input_shape`.
+    name: the model's name.
+    dtype: a Keras dtype policy such as `"mixed_bfloat16"`; `None` is the global one.
+
+Returns:
+    A functional `keras.Model`. Its input is called `images`, (batch, height, width, channels) float32; its output is a
+    dict from level name to (batch, height / stride, width / stride, channels of the level).
+
+Raises:
+    ArgumentError: a value that is not allowed; the message lists those that are.
+"""
+
+
+class Spec(Protocol):
+    """What a row of a size table must have; the rest is between the table and its network."""
+
+    @property
+    def top(self) -> int:
+        """The highest level, n of Pn."""
+        ...
+
+
+Network = Callable[..., dict[str, keras.KerasTensor]]
+"""`(images, spec, style, *, spp) -> {"P2": …, "P3": …, …}`, all levels of one network."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Origin:
+    """Where a network comes from.
+
+    Attributes:
+        project: name of the original project.
+        url: its home.
+        version: the version or commit that the numbers were measured on.
+        licence: SPDX identifier of the original's code.
+        weights_licence: SPDX identifier under which the original's trained weights are published.
+        paper: title and identifier, or "" if there is none.
+    """
+
+    project: str
+    url: str
+    version: str
+    licence: str
+    weights_licence: str
+    paper: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class Release:
+    """Networks that were published together: one topology, one style, a table of sizes.
+
+    Attributes:
+        network: the builder of the levels.
+        sizes: size name -> what `network` needs to know of it.
+        style: the activation and batch norm that the original was trained with.
+        origin: where it comes from.
+        layout: `spec -> Layout`, where the original's checkpoints keep each tensor.
+    """
+
+    network: Network
+    sizes: Mapping[str, Any]
+    style: Style
+    origin: Origin
+    layout: Callable[[Any], Layout]
+
+
+class Family:
+    """A YOLO family: call it to build one of its backbones.
+
+    Attributes:
+        name: such as `"v8"`.
+        releases: release name -> `Release`, the default first.
+        default_size: the size that a call without one builds.
+    """
+
+    def __init__(self, name: str, releases: Release | Mapping[str, Release], *, default_size: str, doc: str | None):
+        self.name = self.__name__ = name
+        self.releases = {"": releases} if isinstance(releases, Release) else dict(releases)
+        self.default_size = default_size
+        sizes = {size: None for release in self.releases.values() for size in release.sizes}
+        self.__doc__ = (doc or "").strip() + ARGUMENTS.format(
+            sizes=", ".join(map(repr, sizes)),
+            releases=", ".join(map(repr, self.releases)) if len(self.releases) > 1 else "published once; leave it",
+            activations="silu, relu, relu6, leaky_relu, mish, hard_swish or gelu",
+        )
+
+    def __repr__(self) -> str:
+        return f"<backbone family {self.name}: {', '.join(self.variants())}>"
+
+    def variants(self) -> dict[str, tuple[str, str]]:
+        """Registry name -> (release, size) of every network of the family: `{"v8-s": ("", "s"), …}`."""
+        default = next(iter(self.releases))
+        return {
+            "-".join(filter(None, [self.name, "" if release == default else release, size])): (release, size)
+            for release, published in self.releases.items()
+            for size in published.sizes
+        }
+
+    def release(self, name: str | None) -> Release:
+        """The release of that name, the default one for `None`; `ArgumentError` if there is none."""
+        if name is None:
+            return next(iter(self.releases.values()))
+        if name not in self.releases:
+            known = [release for release in self.releases if release]
+            if not known:
+                raise ArgumentError(f"release {name!r}: {self.name} was published once; leave `release` out.")
+            raise one_of(f"release of {self.name}", name, known)
+        return self.releases[name]
+
+    def spec(self, size: str, release: str | None = None) -> Any:
+        """The row of the size table; `ArgumentError` for a size that the release does not have."""
+        sizes = self.release(release).sizes
+        if size not in sizes:
+            others = [r for r, published in self.releases.items() if size in published.sizes]
+            hint = f"release={others[0]!r} has {size!r}." if others else ""
+            raise one_of(f"size of {self.name}", size, sizes, hint=hint)
+        return sizes[size]
+
+    def __call__(
+        self,
+        size: str | None = None,
+        *,
+        release: str | None = None,
+        input_shape: tuple[int | None, int | None, int] = (640, 640, 3),
+        levels: Sequence[str] | None = None,
+        activation: str | None = None,
+        spp: bool = True,
+        neck_channels: int | None = None,
+        sync_batchnorm: bool = False,
+        include_rescaling: bool = False,
+        input_tensor: keras.KerasTensor | None = None,
+        name: str | None = None,
+        dtype: Any = None,
+    ) -> keras.Model:
+        size = self.default_size if size is None else size
+        published = self.release(release)
+        spec = self.spec(size, release)
+        levels = self._check_levels(levels, spec, published)
+        style = dataclasses.replace(published.style, synchronized=sync_batchnorm, dtype=dtype)
+        if activation is not None:
+            style = dataclasses.replace(style, activation=check_activation(activation), forced=True)
+        if neck_channels is not None and not (_is_int(neck_channels) and neck_channels > 0):
+            raise ArgumentError(f"neck_channels must be a positive integer or None, not {neck_channels!r}.")
+
+        images = x = _images(input_shape, input_tensor, stride=2**spec.top)
+        if include_rescaling:
+            x = keras.layers.Rescaling(1 / 255, name="rescaling", dtype=dtype)(x)
+        pyramid = published.network(x, spec, style, spp=spp)
+        outputs = {level: pyramid[level] for level in levels}
+        if neck_channels is not None:
+            outputs = {k: conv(x, neck_channels, style=style, name=f"neck.{k}") for k, x in outputs.items()}
+        inputs = images if input_tensor is None else keras.utils.get_source_inputs(input_tensor)
+        return keras.Model(inputs, outputs, name=name or self.variant(size, release))
+
+    def variant(self, size: str, release: str | None = None) -> str:
+        """Registry name of a network, such as `"v8-s"`."""
+        wanted = (release or next(iter(self.releases)), size)
+        return next(variant for variant, key in self.variants().items() if key == wanted)
+
+    def _check_levels(self, levels: Sequence[str] | None, spec: Spec, published: Release) -> tuple[str, ...]:
+        if levels is None:
+            return tuple(f"P{n}" for n in range(3, spec.top + 1))
+        levels = (levels,) if isinstance(levels, str) else tuple(levels)
+        if not levels:
+            raise ArgumentError('levels is empty; name at least one, such as levels=("P3", "P4", "P5").')
+        allowed = [f"P{n}" for n in range(2, spec.top + 1)]
+        for level in levels:
+            if level not in allowed:
+                sizes = [size for size, other in published.sizes.items() if level in _levels_up_to(other.top)]
+                hint = f"{self.name} has {level} in the sizes {', '.join(sizes)}." if sizes else ""
+                raise one_of(f"level of this {self.name}", level, allowed, hint=hint)
+            if levels.count(level) > 1:
+                raise ArgumentError(f"levels names {level} {levels.count(level)} times: {levels!r}; name it once.")
+        return levels
+
+
+def _levels_up_to(top: int) -> list[str]:
+    return [f"P{n}" for n in range(2, top + 1)]
+
+
+def _is_int(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _images(
+    input_shape: Sequence[int | None], input_tensor: keras.KerasTensor | None, *, stride: int
+) -> keras.KerasTensor:
+    """The input layer called `images`, or the user's own tensor, checked."""
+    if input_tensor is not None:
+        if not isinstance(input_tensor, keras.KerasTensor):
+            raise ArgumentError(f"input_tensor must be a Keras tensor such as keras.Input(…), not {input_tensor!r}.")
+        _check_shape(tuple(input_tensor.shape)[1:], "shape of input_tensor", stride)
+        return input_tensor
+    _check_shape(input_shape, "input_shape", stride)
+    return keras.Input(tuple(input_shape), name="images")
+
+
+def _check_shape(shape: Sequence[int | None], what: str, stride: int) -> None:
+    text = f"{what} {shape!r}"
+    if not isinstance(shape, (tuple, list)) or len(shape) != 3:
+        raise ArgumentError(f"{text}: expected (height, width, channels), such as (640, 640, 3).")
+    if not (_is_int(shape[2]) and shape[2] > 0):
+        raise ArgumentError(f"{text}: the last entry is the number of channels, 3 for RGB.")
+    for side, axis in zip(shape[:2], ("height", "width"), strict=True):
+        if side is None:
+            continue
+        if not isinstance(side, int) or isinstance(side, bool) or side <= 0:
+            raise ArgumentError(f"{text}: {axis} must be a positive integer or None.")
+        if side % stride:
+            below, above = side // stride * stride, (side // stride + 1) * stride
+            nearest = f"{below} or {above}" if below else f"{above}"
+            raise ArgumentError(
+                f"{text}: {axis} {side} is no multiple of {stride}, the network's largest stride; use {nearest}."
+            )

@@ -1,0 +1,51 @@
+"""Where an original checkpoint keeps the tensors of our layers: plain data, read by the weight import."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any
+
+
+@dataclasses.dataclass(frozen=True)
+class Piece:
+    """One of our modules that is a rearranged part of an original module.
+
+    Attributes:
+        original: what stands in the original in place of our path's tail, such as `"attn.qkv"` for `"attn.q"`.
+        take: original tensor -> ours, both in torch's layout (output channels first). It may only pick and reorder
+            elements, so that it can be run backwards; it meets kernels (4-d) and batch norm vectors (1-d) alike.
+    """
+
+    original: str
+    take: Callable[[Any], Any]
+
+
+@dataclasses.dataclass(frozen=True)
+class Layout:
+    """How the original's state-dict keys follow from our layer names.
+
+    Below a prefix the paths are the same, with one exception known to all: `.atN` marks the slice of an original conv
+    that starts at its output channel N.
+
+    Attributes:
+        prefixes: our module path -> the original's, such as `{"stage3": "model.4"}`; the longest that fits counts.
+        pieces: tail of our module path -> what it is made of, for the few modules that are written differently.
+    """
+
+    prefixes: Mapping[str, str]
+    pieces: Mapping[str, Piece] = dataclasses.field(default_factory=dict)
+
+    def original(self, path: str) -> str | None:
+        """The original's path of our module or layer `path`; `None` if the original has none."""
+        head = path
+        while head not in self.prefixes:
+            if "." not in head:
+                return None
+            head = head.rpartition(".")[0]
+        return self.prefixes[head] + path[len(head) :]
+
+    def piece(self, path: str) -> tuple[str, Piece] | None:
+        """The longest tail of our module `path` that is a piece, with the piece."""
+        tails = [tail for tail in self.pieces if path == tail or path.endswith(f".{tail}")]
+        return max(((tail, self.pieces[tail]) for tail in tails), key=lambda found: len(found[0]), default=None)

@@ -1,0 +1,31 @@
+"""Compound scaling: depth multiple, width multiple, channel cap."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+
+@dataclasses.dataclass(frozen=True)
+class Scale:
+    """One row of a family's size table.
+
+    Attributes:
+        depth: multiplies the number of units in a stage.
+        width: multiplies channels.
+        max_channels: channels are capped here before they are multiplied.
+        top: the highest level, 5 for P5 (stride 32) or 6 for P6 (stride 64).
+    """
+
+    depth: float
+    width: float
+    max_channels: int = 1 << 16
+    top: int = 5
+
+    def channels(self, base: int) -> int:
+        """Channels of a layer that has `base` at width 1: capped, scaled, rounded up to a multiple of 8."""
+        return math.ceil(min(base, self.max_channels) * self.width / 8) * 8
+
+    def repeats(self, base: int) -> int:
+        """Units of a stage that has `base` at depth 1; halves round to even, as in the originals."""
+        return max(round(base * self.depth), 1)

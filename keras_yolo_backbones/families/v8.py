@@ -1,0 +1,69 @@
+"""YOLOv8 backbone: stages of C2f, an SPPF on top.
+
+Input: RGB in [0, 1], (batch, height, width, 3). Levels: P2 … P5 at strides 4 … 32, P6 at 64 in the sizes ending in 6.
+Source: Ultralytics YOLOv8, pip package `ultralytics` 8.4.190 (AGPL-3.0); no paper. SiLU, batch norm epsilon 1e-3.
+"""
+
+from __future__ import annotations
+
+import keras
+
+from keras_yolo_backbones.blocks import Style, c2f, conv, sppf
+from keras_yolo_backbones.families.family import Family, Origin, Release
+from keras_yolo_backbones.families.layout import Layout
+from keras_yolo_backbones.families.scale import Scale
+
+STYLE = Style(activation="silu", epsilon=1e-3, momentum=0.97)
+
+SIZES = {
+    "n": Scale(depth=0.33, width=0.25, max_channels=1024),
+    "s": Scale(depth=0.33, width=0.50, max_channels=1024),
+    "m": Scale(depth=0.67, width=0.75, max_channels=768),
+    "l": Scale(depth=1.00, width=1.00, max_channels=512),
+    "x": Scale(depth=1.00, width=1.25, max_channels=512),
+    "n6": Scale(depth=0.33, width=0.25, max_channels=1024, top=6),
+    "s6": Scale(depth=0.33, width=0.50, max_channels=1024, top=6),
+    "m6": Scale(depth=0.67, width=0.75, max_channels=768, top=6),
+    "l6": Scale(depth=1.00, width=1.00, max_channels=512, top=6),
+    "x6": Scale(depth=1.00, width=1.25, max_channels=512, top=6),
+}
+
+STAGES = {
+    5: {2: (128, 3), 3: (256, 6), 4: (512, 6), 5: (1024, 3)},
+    6: {2: (128, 3), 3: (256, 6), 4: (512, 6), 5: (768, 3), 6: (1024, 3)},
+}
+"""Top level -> level -> (channels, units) at width and depth 1."""
+
+ORIGIN = Origin(
+    project="Ultralytics YOLOv8",
+    url="https://github.com/ultralytics/ultralytics",
+    version="8.4.190",
+    licence="AGPL-3.0",
+    weights_licence="AGPL-3.0",
+)
+
+
+def network(images: keras.KerasTensor, scale: Scale, style: Style, *, spp: bool) -> dict[str, keras.KerasTensor]:
+    """All levels of one YOLOv8 backbone."""
+    levels = {}
+    x = conv(images, scale.channels(64), 3, stride=2, style=style, name="stem")
+    for level, (base, repeats) in STAGES[scale.top].items():
+        channels = scale.channels(base)
+        x = conv(x, channels, 3, stride=2, style=style, name=f"down{level}")
+        x = c2f(x, channels, scale.repeats(repeats), style=style, name=f"stage{level}")
+        if spp and level == scale.top:
+            x = sppf(x, channels, style=style, name="spp")
+        levels[f"P{level}"] = x
+    return levels
+
+
+def layout(scale: Scale) -> Layout:
+    """Ultralytics numbers the layers of its YAML file: stem 0, then two a stage, SPPF last."""
+    prefixes = {"stem": "model.0"}
+    for level in STAGES[scale.top]:
+        prefixes[f"down{level}"] = f"model.{2 * level - 3}"
+        prefixes[f"stage{level}"] = f"model.{2 * level - 2}"
+    return Layout(prefixes | {"spp": f"model.{2 * scale.top - 1}"})
+
+
+v8 = Family("v8", Release(network, SIZES, STYLE, ORIGIN, layout), default_size="s", doc=__doc__)

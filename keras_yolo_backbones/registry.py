@@ -1,0 +1,79 @@
+"""Every network by name: `"v8-s"` -> family, release and size."""
+
+from __future__ import annotations
+
+import fnmatch
+import inspect
+from typing import Any, NamedTuple
+
+import keras
+
+from keras_yolo_backbones.errors import ArgumentError, one_of
+from keras_yolo_backbones.families import FAMILIES, Family
+
+
+class Variant(NamedTuple):
+    """One published network.
+
+    Attributes:
+        name: `"v8-s"`; a release that is not the family's default stands between: `"v5-5.0-s"`.
+        family: its family.
+        release: key of `family.releases`.
+        size: key of the release's sizes.
+    """
+
+    name: str
+    family: Family
+    release: str
+    size: str
+
+
+def variants() -> dict[str, Variant]:
+    """All networks by name, family by family."""
+    return {
+        name: Variant(name, family, release, size)
+        for family in FAMILIES.values()
+        for name, (release, size) in family.variants().items()
+    }
+
+
+def find(name: str) -> Variant:
+    """The network called `name`; a family's name alone stands for its default size.
+
+    Raises:
+        ArgumentError: there is none; the message names the nearest.
+    """
+    known = variants()
+    if name in known:
+        return known[name]
+    family = FAMILIES.get(name)
+    if family:
+        return known[family.variant(family.default_size)]
+    family = FAMILIES.get(str(name).split("-")[0])
+    raise one_of("model", name, family.variants() if family else FAMILIES, hint="" if family else "See list_models().")
+
+
+def list_models(pattern: str = "*") -> list[str]:
+    """Names of all networks that match a shell pattern such as `"v*-s"`."""
+    return fnmatch.filter(variants(), pattern)
+
+
+def create(name: str, **options: Any) -> keras.Model:
+    """Build a network by name: `create("v8-s", activation="relu6")`.
+
+    Args:
+        name: a name that `list_models` gives.
+        **options: arguments of the builders, except `size` and `release`, which the name says.
+
+    Raises:
+        ArgumentError: an unknown name or a value that is not allowed.
+    """
+    variant = find(name)
+    for said in ("size", "release"):
+        if said in options:
+            raise ArgumentError(f"{said}={options[said]!r}: the name {name!r} says the {said} already.")
+    allowed = [option for option in inspect.signature(variant.family).parameters if option not in ("size", "release")]
+    for option in options:
+        if option not in allowed:
+            raise one_of("option", option, allowed)
+    return variant.family(variant.size, release=variant.release or None, **options)

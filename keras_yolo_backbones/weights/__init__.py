@@ -1,0 +1,1 @@
+"""Getting trained weights into a model, each tensor in its place or an error."""
