@@ -1,7 +1,7 @@
 """What the networks are made of. Imports only `keras`, so that they build under every backend."""
 
-from keras_yolo_backbones.blocks.conv import conv, pad, split_conv
-from keras_yolo_backbones.blocks.csp import Unit, add, bottleneck, c2f, concat
+from keras_yolo_backbones.blocks.conv import conv, depthwise, pad, split_conv
+from keras_yolo_backbones.blocks.csp import Unit, add, bottleneck, c2f, c3, chain, concat, merge, two_convs
 from keras_yolo_backbones.blocks.pooling import max_pool, sppf
 from keras_yolo_backbones.blocks.style import ACTIVATIONS, Style, check_activation
 
@@ -12,11 +12,16 @@ __all__ = [
     "add",
     "bottleneck",
     "c2f",
+    "c3",
+    "chain",
     "check_activation",
     "concat",
     "conv",
+    "depthwise",
     "max_pool",
+    "merge",
     "pad",
     "split_conv",
     "sppf",
+    "two_convs",
 ]

@@ -53,6 +53,28 @@ def conv(
     return style.activate(x, name=f"{name}.act") if activate else x
 
 
+def depthwise(
+    x: keras.KerasTensor, kernel: int, *, stride: int = 1, activate: bool = True, style: Style, name: str
+) -> keras.KerasTensor:
+    """DepthwiseConv2D without bias → batch norm → activation (unless `activate` is false); padded as `conv`.
+
+    Returns:
+        (batch, ⌈height / stride⌉, ⌈width / stride⌉, channels of `x`).
+    """
+    x, padding = pad(x, kernel, stride, style=style, name=name)
+    x = keras.layers.DepthwiseConv2D(
+        kernel,
+        strides=stride,
+        padding=padding,
+        use_bias=False,
+        data_format="channels_last",
+        name=f"{name}.conv",
+        dtype=style.dtype,
+    )(x)
+    x = style.normalize(x, name=f"{name}.bn")
+    return style.activate(x, name=f"{name}.act") if activate else x
+
+
 def pad(x: keras.KerasTensor, kernel: int, stride: int, *, style: Style, name: str) -> tuple[keras.KerasTensor, str]:
     """Zero-pad `x` symmetrically for a convolution; returns it with the padding mode that is left to do."""
     if stride == 1 and kernel % 2:

@@ -1,8 +1,11 @@
-"""Cross-stage-partial stages: some branches, a chain of units, one concat, a closing 1×1 conv."""
+"""Cross-stage-partial stages: some branches, a chain of units on one of them, one concat, a closing 1×1 conv.
+
+What tells C2f, C3, ELAN and their kin apart is which tensors meet in the concat, and in which order.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import keras
 
@@ -10,7 +13,7 @@ from keras_yolo_backbones.blocks.conv import conv, split_conv
 from keras_yolo_backbones.blocks.style import Style
 
 Unit = Callable[..., keras.KerasTensor]
-"""A block that keeps its input's shape: `(x, channels, *, style, name) -> tensor`."""
+"""One link of a chain: `(x, channels, *, style, name) -> tensor`."""
 
 
 def add(a: keras.KerasTensor, b: keras.KerasTensor, *, style: Style, name: str) -> keras.KerasTensor:
@@ -18,36 +21,90 @@ def add(a: keras.KerasTensor, b: keras.KerasTensor, *, style: Style, name: str) 
     return keras.layers.Add(name=f"{name}.add", dtype=style.dtype)([a, b])
 
 
-def concat(tensors: list[keras.KerasTensor], *, style: Style, name: str) -> keras.KerasTensor:
+def concat(tensors: Iterable[keras.KerasTensor], *, style: Style, name: str) -> keras.KerasTensor:
     """Concatenation along the channels, first tensor first."""
-    return keras.layers.Concatenate(axis=-1, name=f"{name}.cat", dtype=style.dtype)(tensors)
+    return keras.layers.Concatenate(axis=-1, name=f"{name}.cat", dtype=style.dtype)(list(tensors))
+
+
+def merge(
+    tensors: Iterable[keras.KerasTensor], channels: int, *, close: str, style: Style, name: str
+) -> keras.KerasTensor:
+    """The end of a stage: concatenate, then the 1×1 conv unit `name.close` to `channels`."""
+    return conv(concat(tensors, style=style, name=name), channels, style=style, name=f"{name}.{close}")
+
+
+def chain(
+    x: keras.KerasTensor, channels: int, repeats: int, *, unit: Unit, style: Style, name: str
+) -> list[keras.KerasTensor]:
+    """`repeats` units one after another, `name.0`, `name.1`, …; returns `x` and what each of them gives."""
+    outputs = [x]
+    for i in range(repeats):
+        outputs.append(unit(outputs[-1], channels, style=style, name=f"{name}.{i}"))
+    return outputs
+
+
+def two_convs(
+    x: keras.KerasTensor,
+    channels: int,
+    *,
+    kernels: tuple[int, int] = (3, 3),
+    expansion: float = 1.0,
+    style: Style,
+    name: str,
+) -> keras.KerasTensor:
+    """A conv unit of `channels * expansion` filters, then one of `channels`: a bottleneck without its shortcut."""
+    y = conv(x, int(channels * expansion), kernels[0], style=style, name=f"{name}.cv1")
+    return conv(y, channels, kernels[1], style=style, name=f"{name}.cv2")
 
 
 def bottleneck(
-    x: keras.KerasTensor, channels: int, *, kernels: tuple[int, int] = (3, 3), style: Style, name: str
+    x: keras.KerasTensor,
+    channels: int,
+    *,
+    kernels: tuple[int, int] = (3, 3),
+    expansion: float = 1.0,
+    style: Style,
+    name: str,
 ) -> keras.KerasTensor:
-    """Two conv units of `channels` filters around a shortcut, added after the second activation."""
-    y = conv(x, channels, kernels[0], style=style, name=f"{name}.cv1")
-    y = conv(y, channels, kernels[1], style=style, name=f"{name}.cv2")
+    """`two_convs` around a shortcut, added after the second activation; shape stays."""
+    y = two_convs(x, channels, kernels=kernels, expansion=expansion, style=style, name=name)
     return add(x, y, style=style, name=name)
 
 
 def c2f(
     x: keras.KerasTensor, channels: int, repeats: int, *, unit: Unit = bottleneck, style: Style, name: str
 ) -> keras.KerasTensor:
-    """Two halves, a chain of units from the second, everything concatenated, closed by a 1×1 conv (YOLOv8's C2f).
+    """Two halves of one conv, a chain from the second; everything meets (YOLOv8's C2f).
 
     Args:
         x: (batch, height, width, any).
         channels: output channels; each half has `channels // 2`.
         repeats: length of the chain.
+        unit: its links; they keep the half's shape.
 
     Returns:
         (batch, height, width, channels).
     """
     half = channels // 2
-    outputs = split_conv(x, 2 * half, style=style, name=f"{name}.cv1")
-    for i in range(repeats):
-        outputs.append(unit(outputs[-1], half, style=style, name=f"{name}.m.{i}"))
-    y = concat(outputs, style=style, name=name)
-    return conv(y, channels, style=style, name=f"{name}.cv2")
+    first, second = split_conv(x, 2 * half, style=style, name=f"{name}.cv1")
+    links = chain(second, half, repeats, unit=unit, style=style, name=f"{name}.m")
+    return merge([first, *links], channels, close="cv2", style=style, name=name)
+
+
+def c3(x: keras.KerasTensor, channels: int, repeats: int, *, unit: Unit, style: Style, name: str) -> keras.KerasTensor:
+    """Two convs, a chain from the first; its end meets the second conv (YOLOv5's C3).
+
+    Args:
+        x: (batch, height, width, any).
+        channels: output channels; each branch has `channels // 2`.
+        repeats: length of the chain.
+        unit: its links; they keep the branch's shape.
+
+    Returns:
+        (batch, height, width, channels).
+    """
+    half = channels // 2
+    deep = conv(x, half, style=style, name=f"{name}.cv1")
+    skip = conv(x, half, style=style, name=f"{name}.cv2")
+    deep = chain(deep, half, repeats, unit=unit, style=style, name=f"{name}.m")[-1]
+    return merge([deep, skip], channels, close="cv3", style=style, name=name)

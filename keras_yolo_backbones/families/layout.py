@@ -25,15 +25,17 @@ class Piece:
 class Layout:
     """How the original's state-dict keys follow from our layer names.
 
-    Below a prefix the paths are the same, with one exception known to all: `.atN` marks the slice of an original conv
-    that starts at its output channel N.
+    Below a prefix the paths are the same but for `names`, with one exception known to all: `.atN` marks the slice of
+    an original conv that starts at its output channel N.
 
     Attributes:
         prefixes: our module path -> the original's, such as `{"stage3": "model.4"}`; the longest that fits counts.
+        names: parts of a path below a prefix that the original calls otherwise, such as `{"cv1": "conv1"}`.
         pieces: tail of our module path -> what it is made of, for the few modules that are written differently.
     """
 
     prefixes: Mapping[str, str]
+    names: Mapping[str, str] = dataclasses.field(default_factory=dict)
     pieces: Mapping[str, Piece] = dataclasses.field(default_factory=dict)
 
     def original(self, path: str) -> str | None:
@@ -43,7 +45,8 @@ class Layout:
             if "." not in head:
                 return None
             head = head.rpartition(".")[0]
-        return self.prefixes[head] + path[len(head) :]
+        below = path[len(head) :].split(".")
+        return self.prefixes[head] + ".".join(self.names.get(part, part) for part in below)
 
     def piece(self, path: str) -> tuple[str, Piece] | None:
         """The longest tail of our module `path` that is a piece, with the piece."""
