@@ -166,7 +166,7 @@ class Family:
         style = dataclasses.replace(published.style, synchronized=sync_batchnorm, dtype=dtype)
         if activation is not None:
             style = dataclasses.replace(style, activation=check_activation(activation), forced=True)
-        if neck_channels is not None and not (_is_int(neck_channels) and neck_channels > 0):
+        if neck_channels is not None and (not isinstance(neck_channels, int) or neck_channels <= 0):
             raise ArgumentError(f"neck_channels must be a positive integer or None, not {neck_channels!r}.")
 
         images = x = _images(input_shape, input_tensor, stride=2**spec.top)
@@ -226,7 +226,7 @@ def _check_shape(shape: Sequence[int | None], what: str, stride: int) -> None:
     text = f"{what} {shape!r}"
     if not isinstance(shape, (tuple, list)) or len(shape) != 3:
         raise ArgumentError(f"{text}: expected (height, width, channels), such as (640, 640, 3).")
-    if not (_is_int(shape[2]) and shape[2] > 0):
+    if not isinstance(shape[2], int) or shape[2] <= 0:
         raise ArgumentError(f"{text}: the last entry is the number of channels, 3 for RGB.")
     for side, axis in zip(shape[:2], ("height", "width"), strict=True):
         if side is None:

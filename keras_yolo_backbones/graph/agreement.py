@@ -1,0 +1,61 @@
+"""How closely one set of feature maps follows another."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import Any
+
+import keras
+import numpy as np
+
+
+@dataclasses.dataclass(frozen=True)
+class Agreement:
+    """A candidate against its reference, over all elements.
+
+    Attributes:
+        max_error: max|candidate − reference|, in the unit of the features.
+        relative: `max_error` / max|reference|.
+        snr_db: 10·log₁₀(Σ reference² / Σ (candidate − reference)²); infinite for equal arrays.
+        cosine: cosine of the angle between the two as vectors.
+    """
+
+    max_error: float
+    relative: float
+    snr_db: float
+    cosine: float
+
+
+def agreement(reference: np.ndarray, candidate: np.ndarray) -> Agreement:
+    """Compare two arrays of one shape. Anything that is not finite counts as no agreement at all.
+
+    Raises:
+        ValueError: the shapes differ.
+    """
+    if reference.shape != candidate.shape:
+        raise ValueError(f"shapes differ: {reference.shape} and {candidate.shape}")
+    a: np.ndarray = reference.astype(np.float64).ravel()
+    b: np.ndarray = candidate.astype(np.float64).ravel()
+    if not (np.isfinite(a).all() and np.isfinite(b).all()):
+        return Agreement(math.inf, math.inf, -math.inf, 0.0)
+    error, signal, noise = np.abs(a - b).max(initial=0.0), a @ a, (a - b) @ (a - b)
+    largest, lengths = np.abs(a).max(initial=0.0), math.sqrt(signal * (b @ b))
+    return Agreement(
+        max_error=float(error),
+        relative=float(error / largest) if largest else (0.0 if error == 0 else math.inf),
+        snr_db=10 * math.log10(signal / noise) if noise and signal else (math.inf if noise == 0 else -math.inf),
+        cosine=float(a @ b / lengths) if lengths else float(np.array_equal(a, b)),
+    )
+
+
+def probe(model: keras.Model, *, side: int = 128, seed: int = 0) -> Any:
+    """Random inputs in [0, 1) for a model, in the structure of its inputs; open sizes become `side`, open batches 1."""
+    random = np.random.default_rng(seed)
+
+    def fill(tensor: keras.KerasTensor) -> np.ndarray:
+        batch, *rest = tensor.shape
+        shape = (batch or 1, *(size or side for size in rest))
+        return random.random(shape).astype(keras.backend.standardize_dtype(tensor.dtype))
+
+    return keras.tree.map_structure(fill, model.input)

@@ -1,0 +1,79 @@
+"""The one engine under every pass: rebuild a graph, asking a rule what to put in place of each call."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import keras
+from keras import tree
+
+from keras_yolo_backbones.errors import GraphError
+from keras_yolo_backbones.graph.ir import Graph, Node, Value
+
+Rule = Callable[[Node, tuple[Any, ...], dict[str, Any]], Any]
+"""`(node, args, kwargs) -> outputs`: builds what stands in place of `node`; `NotImplemented` keeps a copy of it."""
+
+
+def rebuild(graph: Graph, rule: Rule, *, outputs: Any = None, name: str | None = None) -> keras.Model:
+    """Build a new model, asking `rule` what to put in place of each call; weights are copied.
+
+    Args:
+        graph: from `read`.
+        rule: gets the node and its arguments as tensors of the new model.
+        outputs: a structure of `Value` that the new model returns, the graph's own by default.
+        name: of the new model, the old one's by default.
+    """
+    built: dict[Value, Any] = {}
+    copies = _Copies()
+
+    def new(leaf: Any) -> Any:
+        return built[leaf] if isinstance(leaf, Value) else leaf
+
+    for node in graph.nodes:
+        args, kwargs = tree.map_structure(new, (node.args, node.kwargs))
+        results = NotImplemented if _is_input(node.layer) else rule(node, args, kwargs)
+        if results is NotImplemented:
+            results = copies.call(node, args, kwargs)
+        for index, tensor in enumerate(tree.flatten(results)):
+            built[Value(node, index)] = tensor
+    copies.copy_weights()
+    wanted = graph.outputs if outputs is None else outputs
+    return keras.Model(tree.map_structure(new, graph.inputs), tree.map_structure(new, wanted), name=name or graph.name)
+
+
+class _Copies:
+    """Copies of layers, one for each original, under names that are unique in the new model."""
+
+    def __init__(self) -> None:
+        self._of: dict[int, tuple[Any, Any]] = {}
+        self._names: set[str] = set()
+
+    def call(self, node: Node, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        if _is_input(node.layer):
+            layer = node.layer
+            self._names.add(layer.name)
+            return keras.Input(batch_shape=layer.batch_shape, dtype=layer.dtype, name=layer.name)
+        if id(node.layer) not in self._of:
+            self._of[id(node.layer)] = node.layer, self._copy(node)
+        return self._of[id(node.layer)][1](*args, **kwargs)
+
+    def copy_weights(self) -> None:
+        for old, new in self._of.values():
+            if isinstance(old, keras.Layer):
+                new.set_weights(old.get_weights())
+
+    def _copy(self, node: Node) -> Any:
+        config = node.layer.get_config()
+        config["name"] = node.layer.name if node.layer.name not in self._names else node.name
+        self._names.add(config["name"])
+        try:
+            return type(node.layer).from_config(config)
+        except Exception as error:
+            raise GraphError(
+                f"layer {node.name!r} ({type(node.layer).__name__}) cannot be rebuilt from its config: {error}"
+            ) from error
+
+
+def _is_input(layer: Any) -> bool:
+    return isinstance(layer, keras.layers.InputLayer)
