@@ -2,7 +2,7 @@
 
 from keras_yolo_backbones.blocks.conv import conv, depthwise, pad, split_conv
 from keras_yolo_backbones.blocks.csp import Unit, add, bottleneck, c2f, c3, chain, concat, merge, two_convs
-from keras_yolo_backbones.blocks.pooling import max_pool, sppf
+from keras_yolo_backbones.blocks.pooling import halve, max_pool, pools, sppf
 from keras_yolo_backbones.blocks.style import ACTIVATIONS, Style, check_activation
 
 __all__ = [
@@ -18,10 +18,12 @@ __all__ = [
     "concat",
     "conv",
     "depthwise",
+    "halve",
     "max_pool",
     "merge",
     "pad",
     "split_conv",
+    "pools",
     "sppf",
     "two_convs",
 ]

@@ -52,3 +52,15 @@ class Layout:
         """The longest tail of our module `path` that is a piece, with the piece."""
         tails = [tail for tail in self.pieces if path == tail or path.endswith(f".{tail}")]
         return max(((tail, self.pieces[tail]) for tail in tails), key=lambda found: len(found[0]), default=None)
+
+
+def _focus(tensor: Any) -> Any:
+    if tensor.ndim != 4:
+        return tensor
+    filters = tensor.shape[0]
+    # The 12 inputs are (column parity, row parity, colour); a tap of the 6×6 kernel is 2 × (tap of the 3×3) + parity.
+    return tensor.reshape(filters, 2, 2, 3, 3, 3).transpose(0, 3, 4, 2, 5, 1).reshape(filters, 3, 6, 6)
+
+
+FOCUS = Piece("stem", _focus)
+"""A 6×6 stem of stride 2 that the original wrote as Focus (space to depth) and a 3×3 conv."""

@@ -1,0 +1,108 @@
+"""YOLOv5 backbone: stages of C3, a spatial pyramid pooling on top.
+
+Input: RGB in [0, 1], (batch, height, width, 3). Levels: P2 … P5 at strides 4 … 32, P6 at 64 in the sizes ending in 6.
+Source: Ultralytics YOLOv5, tags v7.0 and v5.0 (GPL-3.0 at these tags); no paper. SiLU, batch norm epsilon 1e-3.
+
+Release 5.0 differs in three places: its stem is Focus (written here as the 6×6 conv that it is equal to), P3 has more
+units, and the pooling stands before the last C3 instead of after it; `spp=False` leaves both away.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from functools import partial
+
+import keras
+
+from keras_yolo_backbones.blocks import Style, bottleneck, c3, conv, sppf, two_convs
+from keras_yolo_backbones.families.family import Family, Origin, Release
+from keras_yolo_backbones.families.layout import FOCUS, Layout
+from keras_yolo_backbones.families.scale import Scale
+
+STYLE = Style(activation="silu", epsilon=1e-3, momentum=0.97)
+
+SIZES = {
+    "n": Scale(depth=0.33, width=0.25),
+    "s": Scale(depth=0.33, width=0.50),
+    "m": Scale(depth=0.67, width=0.75),
+    "l": Scale(depth=1.00, width=1.00),
+    "x": Scale(depth=1.33, width=1.25),
+}
+SIZES |= {f"{size}6": dataclasses.replace(scale, top=6) for size, scale in SIZES.items()}
+
+SIZES_5_0 = {size: scale for size, scale in SIZES.items() if size not in ("n", "n6")}
+
+STAGES = {
+    5: {2: (128, 3), 3: (256, 6), 4: (512, 9), 5: (1024, 3)},
+    6: {2: (128, 3), 3: (256, 6), 4: (512, 9), 5: (768, 3), 6: (1024, 3)},
+}
+"""Top level -> level -> (channels, units) at width and depth 1."""
+
+ORIGIN = Origin(
+    project="Ultralytics YOLOv5",
+    url="https://github.com/ultralytics/yolov5",
+    version="7.0",
+    licence="GPL-3.0",
+    weights_licence="GPL-3.0",
+)
+
+UNIT = partial(bottleneck, kernels=(1, 3))
+PLAIN_UNIT = partial(two_convs, kernels=(1, 3))
+
+
+def network(images: keras.KerasTensor, scale: Scale, style: Style, *, spp: bool) -> dict[str, keras.KerasTensor]:
+    """All levels of one YOLOv5 7.0 backbone."""
+    levels = {}
+    x = conv(images, scale.channels(64), 6, stride=2, style=style, name="stem")
+    for level, (base, repeats) in STAGES[scale.top].items():
+        channels = scale.channels(base)
+        x = conv(x, channels, 3, stride=2, style=style, name=f"down{level}")
+        x = c3(x, channels, scale.repeats(repeats), unit=UNIT, style=style, name=f"stage{level}")
+        if spp and level == scale.top:
+            x = sppf(x, channels, style=style, name="spp")
+        levels[f"P{level}"] = x
+    return levels
+
+
+def network_5_0(images: keras.KerasTensor, scale: Scale, style: Style, *, spp: bool) -> dict[str, keras.KerasTensor]:
+    """All levels of one YOLOv5 5.0 backbone."""
+    levels = {}
+    x = conv(images, scale.channels(64), 6, stride=2, style=style, name="stem")
+    for level, (base, repeats) in (STAGES[scale.top] | {3: (256, 9)}).items():
+        channels, repeats = scale.channels(base), scale.repeats(repeats)
+        x = conv(x, channels, 3, stride=2, style=style, name=f"down{level}")
+        if level < scale.top:
+            x = c3(x, channels, repeats, unit=UNIT, style=style, name=f"stage{level}")
+        elif spp:
+            x = sppf(x, channels, size=5 if scale.top == 5 else 3, style=style, name="spp")
+            x = c3(x, channels, repeats, unit=PLAIN_UNIT, style=style, name=f"stage{level}")
+        levels[f"P{level}"] = x
+    return levels
+
+
+def layout(scale: Scale) -> Layout:
+    """Ultralytics numbers the layers of its YAML file: stem 0, then two a stage, SPPF last."""
+    prefixes = {"stem": "model.0"}
+    for level in STAGES[scale.top]:
+        prefixes[f"down{level}"] = f"model.{2 * level - 3}"
+        prefixes[f"stage{level}"] = f"model.{2 * level - 2}"
+    return Layout(prefixes | {"spp": f"model.{2 * scale.top - 1}"})
+
+
+def layout_5_0(scale: Scale) -> Layout:
+    """As 7.0, but the stem is Focus and the last C3 comes after the pooling."""
+    prefixes = dict(layout(scale).prefixes)
+    last = f"stage{scale.top}"
+    prefixes["spp"], prefixes[last] = prefixes[last], prefixes["spp"]
+    return Layout(prefixes | {"stem": "model.0.conv"}, pieces={"stem": FOCUS})
+
+
+v5 = Family(
+    "v5",
+    {
+        "7.0": Release(network, SIZES, STYLE, ORIGIN, layout),
+        "5.0": Release(network_5_0, SIZES_5_0, STYLE, dataclasses.replace(ORIGIN, version="5.0"), layout_5_0),
+    },
+    default_size="s",
+    doc=__doc__,
+)

@@ -1,0 +1,158 @@
+"""YOLOX backbone: CSPDarknet with SPP before its last stage; the size `darknet53` is Darknet-53 with SPP.
+
+Input: RGB in [0, 1], (batch, height, width, 3). Levels: P2 … P5 at strides 4 … 32.
+Source: Megvii-BaseDetection YOLOX, commit 6ddff48 (Apache-2.0); "YOLOX: Exceeding YOLO Series in 2021",
+arXiv:2107.08430. SiLU, in Darknet-53 LeakyReLU of slope 0.1; batch norm epsilon 1e-3.
+
+The stem is Focus, written here as the 6×6 conv that it is equal to. The SPP is a part of the last stage, not a block on
+top of it: it stays with `spp=False`. The weights published since release 0.1.1 were trained on BGR pixels 0 … 255.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from functools import partial
+
+import keras
+
+from keras_yolo_backbones.blocks import Style, add, bottleneck, c3, chain, conv, depthwise, sppf
+from keras_yolo_backbones.families.family import Family, Origin, Release
+from keras_yolo_backbones.families.layout import FOCUS, Layout
+from keras_yolo_backbones.families.scale import Scale
+
+
+def separable(
+    x: keras.KerasTensor, channels: int, kernel: int, *, stride: int = 1, style: Style, name: str
+) -> keras.KerasTensor:
+    """A depthwise conv unit, then a 1×1: what nano has in place of every 3×3 conv but the stem."""
+    x = depthwise(x, kernel, stride=stride, style=style, name=f"{name}.dconv")
+    return conv(x, channels, style=style, name=f"{name}.pconv")
+
+
+@dataclasses.dataclass(frozen=True)
+class Csp(Scale):
+    """Scale of a CSPDarknet, and what its 3×3 convs are."""
+
+    spatial: Callable[..., keras.KerasTensor] = conv
+
+
+@dataclasses.dataclass(frozen=True)
+class Darknet53:
+    """Darknet-53 has one size."""
+
+    top: int = 5
+
+
+STYLE = Style(activation="silu", epsilon=1e-3, momentum=0.97)
+
+SIZES = {
+    "nano": Csp(depth=0.33, width=0.25, spatial=separable),
+    "tiny": Csp(depth=0.33, width=0.375),
+    "s": Csp(depth=0.33, width=0.50),
+    "m": Csp(depth=0.67, width=0.75),
+    "l": Csp(depth=1.00, width=1.00),
+    "x": Csp(depth=1.33, width=1.25),
+    "darknet53": Darknet53(),
+}
+
+STAGES = {2: (128, 3), 3: (256, 9), 4: (512, 9), 5: (1024, 3)}
+"""Level -> (channels, units) at width and depth 1."""
+
+DARKNET_STAGES = {2: (128, 2), 3: (256, 8), 4: (512, 8), 5: (1024, 4)}
+"""Level -> (channels, residuals)."""
+
+ORIGIN = Origin(
+    project="YOLOX",
+    url="https://github.com/Megvii-BaseDetection/YOLOX",
+    version="6ddff4824372906469a7fae2dc3206c7aa4bbaee",
+    licence="Apache-2.0",
+    weights_licence="Apache-2.0",
+    paper="YOLOX: Exceeding YOLO Series in 2021, arXiv:2107.08430",
+)
+
+
+def pair(x: keras.KerasTensor, channels: int, *, spatial: Callable, style: Style, name: str) -> keras.KerasTensor:
+    """A 1×1 conv and a 3×3 one."""
+    x = conv(x, channels, style=style, name=f"{name}.cv1")
+    return spatial(x, channels, 3, style=style, name=f"{name}.cv2")
+
+
+def residual(x: keras.KerasTensor, channels: int, *, spatial: Callable, style: Style, name: str) -> keras.KerasTensor:
+    """`pair` around a shortcut."""
+    return add(x, pair(x, channels, spatial=spatial, style=style, name=name), style=style, name=name)
+
+
+def csp_darknet(images: keras.KerasTensor, scale: Csp, style: Style) -> dict[str, keras.KerasTensor]:
+    """All levels of sizes nano … x."""
+    levels = {}
+    x = conv(images, scale.channels(64), 6, stride=2, style=style, name="stem")
+    for level, (base, repeats) in STAGES.items():
+        channels, unit = scale.channels(base), residual
+        x = scale.spatial(x, channels, 3, stride=2, style=style, name=f"down{level}")
+        if level == scale.top:
+            x, unit = sppf(x, channels, style=style, name="spp"), pair
+        unit = partial(unit, spatial=scale.spatial)
+        x = c3(x, channels, scale.repeats(repeats), unit=unit, style=style, name=f"stage{level}")
+        levels[f"P{level}"] = x
+    return levels
+
+
+def darknet53(images: keras.KerasTensor, style: Style) -> dict[str, keras.KerasTensor]:
+    """All levels of size darknet53."""
+    levels = {}
+    unit = partial(bottleneck, kernels=(1, 3), expansion=0.5)
+    x = conv(images, 32, 3, style=style, name="stem")
+    x = conv(x, 64, 3, stride=2, style=style, name="down1")
+    x = unit(x, 64, style=style, name="stage1")
+    for level, (channels, repeats) in DARKNET_STAGES.items():
+        x = conv(x, channels, 3, stride=2, style=style, name=f"down{level}")
+        x = chain(x, channels, repeats, unit=unit, style=style, name=f"stage{level}")[-1]
+        levels[f"P{level}"] = x
+    x = conv(x, 512, style=style, name="top1")
+    x = conv(x, 1024, 3, style=style, name="top2")
+    x = sppf(x, 512, style=style, name="spp")
+    x = conv(x, 1024, 3, style=style, name="top3")
+    levels["P5"] = conv(x, 512, style=style, name="top4")
+    return levels
+
+
+def network(
+    images: keras.KerasTensor, spec: Csp | Darknet53, style: Style, *, spp: bool
+) -> dict[str, keras.KerasTensor]:
+    """All levels of one YOLOX backbone."""
+    del spp  # inside the last stage, not on top of it
+    if isinstance(spec, Darknet53):
+        return darknet53(images, style.activated("leaky_relu"))
+    return csp_darknet(images, spec, style)
+
+
+def layout(spec: Csp | Darknet53) -> Layout:
+    """Below `backbone.backbone` every stage is a list: conv of stride 2 first, then SPP and CSP, or residuals."""
+    return _darknet_layout() if isinstance(spec, Darknet53) else _csp_layout()
+
+
+def _csp_layout() -> Layout:
+    prefixes = {"stem": "stem.conv", "spp": "dark5.1"}
+    for level in STAGES:
+        prefixes[f"down{level}"] = f"dark{level}.0"
+        prefixes[f"stage{level}"] = "dark5.2" if level == 5 else f"dark{level}.1"
+    names = {f"cv{i}": f"conv{i}" for i in (1, 2, 3)}
+    return Layout(_below_backbone(prefixes), names=names, pieces={"stem": FOCUS})
+
+
+def _darknet_layout() -> Layout:
+    prefixes = {"stem": "stem.0", "down1": "stem.1", "stage1": "stem.2"}
+    for level, (_, repeats) in DARKNET_STAGES.items():
+        prefixes[f"down{level}"] = f"dark{level}.0"
+        prefixes |= {f"stage{level}.{i}": f"dark{level}.{i + 1}" for i in range(repeats)}
+    prefixes |= {"top1": "dark5.5", "top2": "dark5.6", "top3": "dark5.8", "top4": "dark5.9"}
+    prefixes |= {"spp.cv1": "dark5.7.conv1", "spp.cv2": "dark5.7.conv2"}
+    return Layout(_below_backbone(prefixes), names={"cv1": "layer1", "cv2": "layer2"})
+
+
+def _below_backbone(prefixes: dict[str, str]) -> dict[str, str]:
+    return {ours: f"backbone.backbone.{original}" for ours, original in prefixes.items()}
+
+
+yolox = Family("yolox", Release(network, SIZES, STYLE, ORIGIN, layout), default_size="s", doc=__doc__)
