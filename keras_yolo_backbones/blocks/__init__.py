@@ -2,7 +2,7 @@
 
 from keras_yolo_backbones.blocks.conv import conv, depthwise, pad, split_conv
 from keras_yolo_backbones.blocks.csp import Unit, add, bottleneck, c2f, c3, chain, concat, merge, two_convs
-from keras_yolo_backbones.blocks.pooling import halve, max_pool, pools, sppf
+from keras_yolo_backbones.blocks.pooling import halve, max_pool, pools, spp_darknet, sppf
 from keras_yolo_backbones.blocks.style import ACTIVATIONS, Style, check_activation
 
 __all__ = [
@@ -24,6 +24,7 @@ __all__ = [
     "pad",
     "split_conv",
     "pools",
+    "spp_darknet",
     "sppf",
     "two_convs",
 ]

@@ -10,7 +10,7 @@ from keras_yolo_backbones.blocks.style import Style
 
 
 def max_pool(x: keras.KerasTensor, size: int, *, style: Style, name: str) -> keras.KerasTensor:
-    """Max pool of odd `size` and stride 1; shape stays. "same" pads with −∞ here, never with zeros."""
+    """Max pool of `size` and stride 1; shape stays. "same" pads with −∞ here, never with zeros."""
     return keras.layers.MaxPooling2D(
         size, strides=1, padding="same", data_format="channels_last", name=name, dtype=style.dtype
     )(x)
@@ -50,3 +50,10 @@ def sppf(x: keras.KerasTensor, channels: int, *, size: int = 5, style: Style, na
     """
     y = conv(x, x.shape[-1] // 2, style=style, name=f"{name}.cv1")
     return merge(pools(y, size=size, style=style, name=name), channels, close="cv2", style=style, name=name)
+
+
+def spp_darknet(x: keras.KerasTensor, channels: int, *, style: Style, name: str) -> keras.KerasTensor:
+    """`sppf` with the pools concatenated as Darknet does: the largest window first, its input last."""
+    y = conv(x, x.shape[-1] // 2, style=style, name=f"{name}.cv1")
+    largest_first = reversed(pools(y, style=style, name=name))
+    return merge(largest_first, channels, close="cv2", style=style, name=name)

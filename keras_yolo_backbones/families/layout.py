@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 
@@ -52,6 +52,16 @@ class Layout:
         """The longest tail of our module `path` that is a piece, with the piece."""
         tails = [tail for tail in self.pieces if path == tail or path.endswith(f".{tail}")]
         return max(((tail, self.pieces[tail]) for tail in tails), key=lambda found: len(found[0]), default=None)
+
+
+def numbered(modules: Iterable[str | None], before: str = "") -> dict[str, str]:
+    """Prefixes for an original that numbers its layers through: module -> `before` and its place in the list.
+
+    Args:
+        modules: our modules in the original's order, `None` for each of its layers that has no weights.
+        before: what stands before the number, such as `"model."`.
+    """
+    return {module: f"{before}{i}" for i, module in enumerate(modules) if module is not None}
 
 
 def _focus(tensor: Any) -> Any:

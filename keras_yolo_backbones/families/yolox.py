@@ -16,7 +16,8 @@ from functools import partial
 
 import keras
 
-from keras_yolo_backbones.blocks import Style, add, bottleneck, c3, chain, conv, depthwise, sppf
+from keras_yolo_backbones.blocks import Style, add, bottleneck, c3, conv, depthwise, sppf, two_convs
+from keras_yolo_backbones.families.darknet import DARKNET53, residuals, trunk
 from keras_yolo_backbones.families.family import Family, Origin, Release
 from keras_yolo_backbones.families.layout import FOCUS, Layout
 from keras_yolo_backbones.families.scale import Scale
@@ -38,7 +39,7 @@ class Csp(Scale):
 
 
 @dataclasses.dataclass(frozen=True)
-class Darknet53:
+class Darknet:
     """Darknet-53 has one size."""
 
     top: int = 5
@@ -53,14 +54,11 @@ SIZES = {
     "m": Csp(depth=0.67, width=0.75),
     "l": Csp(depth=1.00, width=1.00),
     "x": Csp(depth=1.33, width=1.25),
-    "darknet53": Darknet53(),
+    "darknet53": Darknet(),
 }
 
 STAGES = {2: (128, 3), 3: (256, 9), 4: (512, 9), 5: (1024, 3)}
 """Level -> (channels, units) at width and depth 1."""
-
-DARKNET_STAGES = {2: (128, 2), 3: (256, 8), 4: (512, 8), 5: (1024, 4)}
-"""Level -> (channels, residuals)."""
 
 ORIGIN = Origin(
     project="YOLOX",
@@ -100,36 +98,25 @@ def csp_darknet(images: keras.KerasTensor, scale: Csp, style: Style) -> dict[str
 
 def darknet53(images: keras.KerasTensor, style: Style) -> dict[str, keras.KerasTensor]:
     """All levels of size darknet53."""
-    levels = {}
     unit = partial(bottleneck, kernels=(1, 3), expansion=0.5)
-    x = conv(images, 32, 3, style=style, name="stem")
-    x = conv(x, 64, 3, stride=2, style=style, name="down1")
-    x = unit(x, 64, style=style, name="stage1")
-    for level, (channels, repeats) in DARKNET_STAGES.items():
-        x = conv(x, channels, 3, stride=2, style=style, name=f"down{level}")
-        x = chain(x, channels, repeats, unit=unit, style=style, name=f"stage{level}")[-1]
-        levels[f"P{level}"] = x
-    x = conv(x, 512, style=style, name="top1")
-    x = conv(x, 1024, 3, style=style, name="top2")
+    levels = trunk(images, 32, DARKNET53, stage=partial(residuals, unit=unit), style=style)
+    x = two_convs(levels["P5"], 1024, kernels=(1, 3), expansion=0.5, style=style, name="top1")
     x = sppf(x, 512, style=style, name="spp")
-    x = conv(x, 1024, 3, style=style, name="top3")
-    levels["P5"] = conv(x, 512, style=style, name="top4")
-    return levels
+    x = conv(x, 1024, 3, style=style, name="top2")
+    return levels | {"P5": conv(x, 512, style=style, name="top3")}
 
 
-def network(
-    images: keras.KerasTensor, spec: Csp | Darknet53, style: Style, *, spp: bool
-) -> dict[str, keras.KerasTensor]:
+def network(images: keras.KerasTensor, spec: Csp | Darknet, style: Style, *, spp: bool) -> dict[str, keras.KerasTensor]:
     """All levels of one YOLOX backbone."""
     del spp  # inside the last stage, not on top of it
-    if isinstance(spec, Darknet53):
+    if isinstance(spec, Darknet):
         return darknet53(images, style.activated("leaky_relu"))
     return csp_darknet(images, spec, style)
 
 
-def layout(spec: Csp | Darknet53) -> Layout:
+def layout(spec: Csp | Darknet) -> Layout:
     """Below `backbone.backbone` every stage is a list: conv of stride 2 first, then SPP and CSP, or residuals."""
-    return _darknet_layout() if isinstance(spec, Darknet53) else _csp_layout()
+    return _darknet_layout() if isinstance(spec, Darknet) else _csp_layout()
 
 
 def _csp_layout() -> Layout:
@@ -142,11 +129,11 @@ def _csp_layout() -> Layout:
 
 
 def _darknet_layout() -> Layout:
-    prefixes = {"stem": "stem.0", "down1": "stem.1", "stage1": "stem.2"}
-    for level, (_, repeats) in DARKNET_STAGES.items():
+    prefixes = {"stem": "stem.0", "down1": "stem.1", "stage1.0": "stem.2"}
+    for level in STAGES:
         prefixes[f"down{level}"] = f"dark{level}.0"
-        prefixes |= {f"stage{level}.{i}": f"dark{level}.{i + 1}" for i in range(repeats)}
-    prefixes |= {"top1": "dark5.5", "top2": "dark5.6", "top3": "dark5.8", "top4": "dark5.9"}
+        prefixes |= {f"stage{level}.{i}": f"dark{level}.{i + 1}" for i in range(DARKNET53[level][1])}
+    prefixes |= {"top1.cv1": "dark5.5", "top1.cv2": "dark5.6", "top2": "dark5.8", "top3": "dark5.9"}
     prefixes |= {"spp.cv1": "dark5.7.conv1", "spp.cv2": "dark5.7.conv2"}
     return Layout(_below_backbone(prefixes), names={"cv1": "layer1", "cv2": "layer2"})
 

@@ -1,0 +1,144 @@
+"""YOLOv3 backbone: Darknet-53, stages of residuals; `spp` with a pyramid pooling on top; `tiny`, convs and max pools.
+
+Input: RGB in [0, 1], (batch, height, width, 3). Levels: P2 … P5 at strides 4 … 32.
+Paper: "YOLOv3: An Incremental Improvement", arXiv:1804.02767. Releases:
+
+darknet: the original, AlexeyAB/darknet commit 59596d7 (public domain). LeakyReLU of slope 0.1, epsilon 1e-5.
+torch: ultralytics/yolov3 commit 97b87b1 (AGPL-3.0). SiLU, epsilon 1e-3.
+u: pip package `ultralytics` 8.4.190 (AGPL-3.0). As torch, but both convs of a residual are 3×3.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from functools import partial
+
+import keras
+
+from keras_yolo_backbones.blocks import Style, bottleneck, conv, halve, max_pool, spp_darknet, sppf, two_convs
+from keras_yolo_backbones.families.darknet import DARKNET53, residuals, trunk
+from keras_yolo_backbones.families.family import Family, Origin, Release
+from keras_yolo_backbones.families.layout import Layout, numbered
+
+
+@dataclasses.dataclass(frozen=True)
+class Darknet:
+    """Darknet-53, with or without a context block."""
+
+    context: bool = False
+    top: int = 5
+
+
+@dataclasses.dataclass(frozen=True)
+class Tiny:
+    """The tiny network has one size."""
+
+    top: int = 5
+
+
+SIZES = {"base": Darknet(), "spp": Darknet(context=True), "tiny": Tiny()}
+
+TINY = {0: 16, 1: 32, 2: 64, 3: 128, 4: 256, 5: 512}
+"""Level -> channels of its one conv."""
+
+LEAKY = Style(activation="leaky_relu", epsilon=1e-5, momentum=0.95)
+SILU = Style(activation="silu", epsilon=1e-3, momentum=0.97)
+
+DARKNET_ORIGIN = Origin(
+    project="Darknet",
+    url="https://github.com/AlexeyAB/darknet",
+    version="59596d7880f6504768df41d6daa586f5cb2b932f",
+    licence="LicenseRef-YOLO-2",
+    weights_licence="LicenseRef-YOLO-2",
+    paper="YOLOv3: An Incremental Improvement, arXiv:1804.02767",
+)
+TORCH_ORIGIN = dataclasses.replace(
+    DARKNET_ORIGIN,
+    project="Ultralytics YOLOv3",
+    url="https://github.com/ultralytics/yolov3",
+    version="97b87b1347d6d927d27227d2225140da38e4d308",
+    licence="AGPL-3.0",
+    weights_licence="AGPL-3.0",
+)
+U_ORIGIN = dataclasses.replace(TORCH_ORIGIN, url="https://github.com/ultralytics/ultralytics", version="8.4.190")
+
+
+def last_pool_darknet(x: keras.KerasTensor, *, style: Style, name: str) -> keras.KerasTensor:
+    """2×2 max pool of stride 1, with −∞ beyond the bottom and right edge."""
+    return max_pool(x, 2, style=style, name=name)
+
+
+def last_pool_torch(x: keras.KerasTensor, *, style: Style, name: str) -> keras.KerasTensor:
+    """The same with zeros beyond the edge, which win over negative features."""
+    x = keras.layers.ZeroPadding2D(
+        ((0, 1), (0, 1)), data_format="channels_last", name=f"{name}.pad", dtype=style.dtype
+    )(x)
+    return keras.layers.MaxPooling2D(2, strides=1, data_format="channels_last", name=name, dtype=style.dtype)(x)
+
+
+def network(
+    images: keras.KerasTensor,
+    spec: Darknet | Tiny,
+    style: Style,
+    *,
+    spp: bool,
+    kernels: tuple[int, int] = (1, 3),
+    pyramid: Callable[..., keras.KerasTensor] = sppf,
+    last_pool: Callable[..., keras.KerasTensor] = last_pool_torch,
+) -> dict[str, keras.KerasTensor]:
+    """All levels of one YOLOv3 backbone; the last three arguments are what tells the releases apart."""
+    if isinstance(spec, Tiny):
+        return tiny(images, style, last_pool)
+    unit = partial(bottleneck, kernels=kernels, expansion=0.5)
+    levels = trunk(images, 32, DARKNET53, stage=partial(residuals, unit=unit), style=style)
+    if spp and spec.context:
+        x = two_convs(levels["P5"], 1024, kernels=kernels, expansion=0.5, style=style, name="top")
+        levels["P5"] = pyramid(x, 512, style=style, name="spp")
+    return levels
+
+
+def tiny(images: keras.KerasTensor, style: Style, last_pool: Callable) -> dict[str, keras.KerasTensor]:
+    """One conv a level, a max pool between two levels."""
+    levels, x = {}, images
+    for level, channels in TINY.items():
+        x = halve(x, style=style, name=f"down{level}") if level else x
+        x = levels[f"P{level}"] = conv(x, channels, 3, style=style, name=f"stage{level}")
+    return levels | {"P5": last_pool(x, style=style, name="last_pool")}
+
+
+def darknet_layout(spec: Darknet | Tiny) -> Layout:
+    """The cfg's layer numbers; pools, routes and shortcuts count."""
+    if isinstance(spec, Tiny):
+        return Layout({f"stage{level}": f"{2 * level}" for level in TINY})
+    modules: list[str | None] = ["stem"]
+    for level, (_, repeats) in DARKNET53.items():
+        modules.append(f"down{level}")
+        for i in range(repeats):
+            modules += [f"stage{level}.{i}.cv1", f"stage{level}.{i}.cv2", None]
+    modules += ["top.cv1", "top.cv2", "spp.cv1", *[None] * 6, "spp.cv2"]
+    return Layout(numbered(modules))
+
+
+def torch_layout(spec: Darknet | Tiny) -> Layout:
+    """The YAML file's layer numbers; a stage is one layer, a list unless it has only one unit."""
+    if isinstance(spec, Tiny):
+        return Layout({f"stage{level}": f"model.{2 * level}" for level in TINY})
+    prefixes = {"stem": "model.0", "top": "model.11", "spp": "model.12"}
+    for level in DARKNET53:
+        prefixes[f"down{level}"] = f"model.{2 * level - 1}"
+        prefixes[f"stage{level}"] = f"model.{2 * level}"
+    return Layout(prefixes | {"stage1.0": "model.2"})
+
+
+darknet = partial(network, pyramid=spp_darknet, last_pool=last_pool_darknet)
+v3 = Family(
+    "v3",
+    {
+        "darknet": Release(darknet, SIZES, LEAKY, DARKNET_ORIGIN, darknet_layout),
+        "torch": Release(network, SIZES, SILU, TORCH_ORIGIN, torch_layout),
+        "u": Release(partial(network, kernels=(3, 3)), SIZES, SILU, U_ORIGIN, torch_layout),
+    },
+    default_size="tiny",
+    doc=__doc__,
+)
