@@ -17,7 +17,7 @@ from keras_yolo_backbones.errors import (
     ExportError,
     GraphError,
 )
-from keras_yolo_backbones.families import v3, v5, v8, yolox
+from keras_yolo_backbones.families import v3, v5, v7, v8, yolox
 from keras_yolo_backbones.pyramid import Level, pyramid
 from keras_yolo_backbones.registry import create, list_models
 from keras_yolo_backbones.version import __version__
@@ -44,6 +44,7 @@ __all__ = [
     "pyramid",
     "v3",
     "v5",
+    "v7",
     "v8",
     "yolox",
     *_LAZY,

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import keras
 
 from keras_yolo_backbones.blocks.conv import conv
-from keras_yolo_backbones.blocks.csp import merge
+from keras_yolo_backbones.blocks.csp import concat, merge
 from keras_yolo_backbones.blocks.style import Style
+
+Pooling = Callable[..., list[keras.KerasTensor]]
+"""What a context block concatenates: `(x, *, style, name) -> tensors` of the size of `x`."""
 
 
 def max_pool(x: keras.KerasTensor, size: int, *, style: Style, name: str) -> keras.KerasTensor:
@@ -37,23 +42,48 @@ def pools(x: keras.KerasTensor, *, size: int = 5, style: Style, name: str) -> li
     return outputs
 
 
-def sppf(x: keras.KerasTensor, channels: int, *, size: int = 5, style: Style, name: str) -> keras.KerasTensor:
-    """Spatial pyramid pooling: a conv to half the channels, `pools`, a conv to `channels` (SPPF, and SPP before it).
+def largest_first(x: keras.KerasTensor, *, style: Style, name: str) -> list[keras.KerasTensor]:
+    """`pools` in Darknet's order: the largest window first, `x` last."""
+    return pools(x, style=style, name=name)[::-1]
+
+
+def sppf(
+    x: keras.KerasTensor, channels: int, *, pooling: Pooling = pools, style: Style, name: str
+) -> keras.KerasTensor:
+    """Spatial pyramid pooling: a conv to half the channels, `pooling`, a conv to `channels` (SPPF, and SPP before it).
 
     Args:
         x: (batch, height, width, channels in).
         channels: output channels.
-        size: side of each pool: 5 for SPP with (5, 9, 13), 3 for SPP with (3, 5, 7).
+        pooling: what is concatenated.
 
     Returns:
         (batch, height, width, channels).
     """
     y = conv(x, x.shape[-1] // 2, style=style, name=f"{name}.cv1")
-    return merge(pools(y, size=size, style=style, name=name), channels, close="cv2", style=style, name=name)
+    return merge(pooling(y, style=style, name=name), channels, close="cv2", style=style, name=name)
 
 
-def spp_darknet(x: keras.KerasTensor, channels: int, *, style: Style, name: str) -> keras.KerasTensor:
-    """`sppf` with the pools concatenated as Darknet does: the largest window first, its input last."""
-    y = conv(x, x.shape[-1] // 2, style=style, name=f"{name}.cv1")
-    largest_first = reversed(pools(y, style=style, name=name))
-    return merge(largest_first, channels, close="cv2", style=style, name=name)
+def pooled_branch(
+    x: keras.KerasTensor, channels: int, *, pooling: Pooling = pools, style: Style, name: str
+) -> keras.KerasTensor:
+    """Three convs, `pooling`, two convs, all of `channels`: the deep branch of SPPCSPC and its kin."""
+    x = conv(x, channels, style=style, name=f"{name}.cv1")
+    x = conv(x, channels, 3, style=style, name=f"{name}.cv3")
+    x = conv(x, channels, style=style, name=f"{name}.cv4")
+    x = concat(pooling(x, style=style, name=name), style=style, name=f"{name}.pools")
+    x = conv(x, channels, style=style, name=f"{name}.cv5")
+    return conv(x, channels, 3, style=style, name=f"{name}.cv6")
+
+
+def sppcspc(
+    x: keras.KerasTensor, channels: int, *, pooling: Pooling = pools, style: Style, name: str
+) -> keras.KerasTensor:
+    """`pooled_branch` beside a 1×1 conv, both of `channels`; they meet, deep branch first (YOLOv7's SPPCSPC).
+
+    Returns:
+        (batch, height, width, channels).
+    """
+    deep = pooled_branch(x, channels, pooling=pooling, style=style, name=name)
+    skip = conv(x, channels, style=style, name=f"{name}.cv2")
+    return merge([deep, skip], channels, close="cv7", style=style, name=name)

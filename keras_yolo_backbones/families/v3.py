@@ -16,7 +16,18 @@ from functools import partial
 
 import keras
 
-from keras_yolo_backbones.blocks import Style, bottleneck, conv, halve, max_pool, spp_darknet, sppf, two_convs
+from keras_yolo_backbones.blocks import (
+    Pooling,
+    Style,
+    bottleneck,
+    conv,
+    halve,
+    largest_first,
+    max_pool,
+    pools,
+    sppf,
+    two_convs,
+)
 from keras_yolo_backbones.families.darknet import DARKNET53, residuals, trunk
 from keras_yolo_backbones.families.family import Family, Origin, Release
 from keras_yolo_backbones.families.layout import Layout, numbered
@@ -84,7 +95,7 @@ def network(
     *,
     spp: bool,
     kernels: tuple[int, int] = (1, 3),
-    pyramid: Callable[..., keras.KerasTensor] = sppf,
+    pooling: Pooling = pools,
     last_pool: Callable[..., keras.KerasTensor] = last_pool_torch,
 ) -> dict[str, keras.KerasTensor]:
     """All levels of one YOLOv3 backbone; the last three arguments are what tells the releases apart."""
@@ -94,7 +105,7 @@ def network(
     levels = trunk(images, 32, DARKNET53, stage=partial(residuals, unit=unit), style=style)
     if spp and spec.context:
         x = two_convs(levels["P5"], 1024, kernels=kernels, expansion=0.5, style=style, name="top")
-        levels["P5"] = pyramid(x, 512, style=style, name="spp")
+        levels["P5"] = sppf(x, 512, pooling=pooling, style=style, name="spp")
     return levels
 
 
@@ -131,7 +142,7 @@ def torch_layout(spec: Darknet | Tiny) -> Layout:
     return Layout(prefixes | {"stage1.0": "model.2"})
 
 
-darknet = partial(network, pyramid=spp_darknet, last_pool=last_pool_darknet)
+darknet = partial(network, pooling=largest_first, last_pool=last_pool_darknet)
 v3 = Family(
     "v3",
     {

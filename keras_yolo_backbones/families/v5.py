@@ -14,7 +14,7 @@ from functools import partial
 
 import keras
 
-from keras_yolo_backbones.blocks import Style, bottleneck, c3, conv, sppf, two_convs
+from keras_yolo_backbones.blocks import Pooling, Style, bottleneck, c3, conv, pools, sppf, two_convs
 from keras_yolo_backbones.families.family import Family, Origin, Release
 from keras_yolo_backbones.families.layout import FOCUS, Layout
 from keras_yolo_backbones.families.scale import Scale
@@ -49,6 +49,9 @@ ORIGIN = Origin(
 UNIT = partial(bottleneck, kernels=(1, 3))
 PLAIN_UNIT = partial(two_convs, kernels=(1, 3))
 
+POOLING_5_0: dict[int, Pooling] = {5: pools, 6: partial(pools, size=3)}
+"""Top level -> pooling: windows of 5, 9 and 13 on P5, of 3, 5 and 7 on P6."""
+
 
 def network(images: keras.KerasTensor, scale: Scale, style: Style, *, spp: bool) -> dict[str, keras.KerasTensor]:
     """All levels of one YOLOv5 7.0 backbone."""
@@ -74,7 +77,7 @@ def network_5_0(images: keras.KerasTensor, scale: Scale, style: Style, *, spp: b
         if level < scale.top:
             x = c3(x, channels, repeats, unit=UNIT, style=style, name=f"stage{level}")
         elif spp:
-            x = sppf(x, channels, size=5 if scale.top == 5 else 3, style=style, name="spp")
+            x = sppf(x, channels, pooling=POOLING_5_0[scale.top], style=style, name="spp")
             x = c3(x, channels, repeats, unit=PLAIN_UNIT, style=style, name=f"stage{level}")
         levels[f"P{level}"] = x
     return levels

@@ -1,0 +1,180 @@
+"""YOLOv7 backbone: ELAN stages, SPPCSPC on top.
+
+Input: RGB in [0, 1], (batch, height, width, 3). Levels: P2 … P5 at strides 4 … 32; w6, e6, d6 and e6e also P6 at 64.
+Source: WongKinYiu/yolov7, commit a207844 (GPL-3.0); "YOLOv7: Trainable bag-of-freebies sets new state-of-the-art for
+real-time object detectors", arXiv:2207.02696. SiLU, in tiny LeakyReLU of slope 0.1; batch norm epsilon 1e-3.
+
+The stem of w6, e6, d6 and e6e is ReOrg (space to depth) and a 3×3 conv, written here as the 6×6 conv it is equal to.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+
+import keras
+
+from keras_yolo_backbones.blocks import (
+    Style,
+    concat,
+    conv,
+    conv_down,
+    elan,
+    halve,
+    largest_first,
+    merge,
+    pooled_down,
+    sppcspc,
+    two_elans,
+)
+from keras_yolo_backbones.families.family import Family, Origin, Release
+from keras_yolo_backbones.families.layout import FOCUS, Layout, numbered
+
+
+@dataclasses.dataclass(frozen=True)
+class Tiny:
+    """The tiny network has one size."""
+
+    top: int = 5
+
+
+@dataclasses.dataclass(frozen=True)
+class P5:
+    """A network with three outputs: channels are multiplied by `width`, every ELAN has `convs` 3×3 convs."""
+
+    width: float
+    convs: int
+    top: int = 5
+
+
+@dataclasses.dataclass(frozen=True)
+class P6:
+    """A network with four outputs, also with its own kind of downsampling and stage."""
+
+    width: float
+    convs: int
+    down: Callable[..., keras.KerasTensor] = pooled_down
+    stage: Callable[..., keras.KerasTensor] = elan
+    top: int = 6
+
+
+STYLE = Style(activation="silu", epsilon=1e-3, momentum=0.97)
+
+SIZES = {
+    "tiny": Tiny(),
+    "base": P5(width=1.0, convs=4),
+    "x": P5(width=1.25, convs=6),
+    "w6": P6(width=1.0, convs=4, down=conv_down),
+    "e6": P6(width=1.25, convs=6),
+    "d6": P6(width=1.5, convs=8),
+    "e6e": P6(width=1.25, convs=6, stage=two_elans),
+}
+
+TINY_STAGES = {2: (32, 64), 3: (64, 128), 4: (128, 256), 5: (256, 512)}
+P5_STAGES = {2: (64, 256), 3: (128, 512), 4: (256, 1024), 5: (256, 1024)}
+P6_STAGES = {2: (64, 128), 3: (128, 256), 4: (256, 512), 5: (384, 768), 6: (512, 1024)}
+"""Level -> (channels of an ELAN's branches, its output channels at width 1)."""
+
+ORIGIN = Origin(
+    project="YOLOv7",
+    url="https://github.com/WongKinYiu/yolov7",
+    version="a207844b1ce82d204ab36d87d496728d3d2348e7",
+    licence="GPL-3.0",
+    weights_licence="GPL-3.0",
+    paper="YOLOv7: Trainable bag-of-freebies sets new state-of-the-art for real-time object detectors, "
+    "arXiv:2207.02696",
+)
+
+
+def network(
+    images: keras.KerasTensor, spec: Tiny | P5 | P6, style: Style, *, spp: bool
+) -> dict[str, keras.KerasTensor]:
+    """All levels of one YOLOv7 backbone."""
+    if isinstance(spec, Tiny):
+        return tiny(images, style.activated("leaky_relu"), spp=spp)
+    levels = p5(images, spec, style) if isinstance(spec, P5) else p6(images, spec, style)
+    if spp:
+        top = f"P{spec.top}"
+        levels[top] = sppcspc(levels[top], int(512 * spec.width), style=style, name="spp")
+    return levels
+
+
+def p5(images: keras.KerasTensor, spec: P5, style: Style) -> dict[str, keras.KerasTensor]:
+    """Sizes base and x: two convs at full and at half size, then down and ELAN."""
+    levels = {}
+    x = conv(images, int(32 * spec.width), 3, style=style, name="stem")
+    x = conv_down(x, int(64 * spec.width), style=style, name="down1")
+    x = conv(x, int(64 * spec.width), 3, style=style, name="stage1")
+    x = conv_down(x, int(128 * spec.width), style=style, name="down2")
+    for level, (hidden, channels) in P5_STAGES.items():
+        if level > 2:
+            x = pooled_down(x, x.shape[-1], hidden=x.shape[-1] // 2, style=style, name=f"down{level}")
+        x = elan(x, hidden, int(channels * spec.width), convs=spec.convs, style=style, name=f"stage{level}")
+        levels[f"P{level}"] = x
+    return levels
+
+
+def p6(images: keras.KerasTensor, spec: P6, style: Style) -> dict[str, keras.KerasTensor]:
+    """Sizes w6, e6, d6 and e6e: five times down and ELAN."""
+    levels = {}
+    x = conv(images, int(64 * spec.width), 6, stride=2, style=style, name="stem")
+    for level, (hidden, base) in P6_STAGES.items():
+        channels = int(base * spec.width)
+        x = spec.down(x, channels, style=style, name=f"down{level}")
+        x = spec.stage(x, hidden, channels, convs=spec.convs, style=style, name=f"stage{level}")
+        levels[f"P{level}"] = x
+    return levels
+
+
+def tiny(images: keras.KerasTensor, style: Style, *, spp: bool) -> dict[str, keras.KerasTensor]:
+    """Two strided convs, then ELANs of two convs with max pools between, all four tensors of an ELAN concatenated."""
+    levels = {}
+    x = conv_down(images, 32, style=style, name="stem")
+    x = conv_down(x, 64, style=style, name="down2")
+    for level, (hidden, channels) in TINY_STAGES.items():
+        x = halve(x, style=style, name=f"down{level}") if level > 2 else x
+        x = elan(x, hidden, channels, convs=2, every=1, style=style, name=f"stage{level}")
+        levels[f"P{level}"] = x
+    return levels | {"P5": tiny_top(x, 256, style=style, name="spp")} if spp else levels
+
+
+def tiny_top(x: keras.KerasTensor, channels: int, *, style: Style, name: str) -> keras.KerasTensor:
+    """SPPCSPC without its inner convs."""
+    skip = conv(x, channels, style=style, name=f"{name}.a")
+    deep = conv(x, channels, style=style, name=f"{name}.b")
+    pooled = concat(largest_first(deep, style=style, name=name), style=style, name=f"{name}.pools")
+    pooled = conv(pooled, channels, style=style, name=f"{name}.c")
+    return merge([pooled, skip], channels, close="out", style=style, name=name)
+
+
+def layout(spec: Tiny | P5 | P6) -> Layout:
+    """The YAML file's layer numbers; convs, pools, concats and sums are layers, SPPCSPC and DownC are one each."""
+    if isinstance(spec, Tiny):
+        modules = ["stem", "down2", *_elan("stage2", 2)]
+        for level in (3, 4, 5):
+            modules += [None, *_elan(f"stage{level}", 2)]
+        modules += ["spp.a", "spp.b", None, None, None, None, "spp.c", None, "spp.out"]
+    elif isinstance(spec, P5):
+        modules = ["stem", "down1", "stage1", "down2", *_elan("stage2", spec.convs)]
+        for level in (3, 4, 5):
+            modules += [None, f"down{level}.cv3", f"down{level}.cv1", f"down{level}.cv2", None]
+            modules += _elan(f"stage{level}", spec.convs)
+        modules += ["spp"]
+    else:
+        modules = [None, "stem"]
+        for level in P6_STAGES:
+            modules.append(f"down{level}")
+            if spec.stage is two_elans:
+                modules += [*_elan(f"stage{level}.0", spec.convs), *_elan(f"stage{level}.1", spec.convs), None]
+            else:
+                modules += _elan(f"stage{level}", spec.convs)
+        modules += ["spp"]
+    pieces = {"stem": FOCUS} if isinstance(spec, P6) else {}
+    return Layout(numbered(modules, "model."), pieces=pieces)
+
+
+def _elan(name: str, convs: int) -> list[str | None]:
+    return [f"{name}.a", f"{name}.b", *(f"{name}.c.{i}" for i in range(convs)), None, f"{name}.out"]
+
+
+v7 = Family("v7", Release(network, SIZES, STYLE, ORIGIN, layout), default_size="tiny", doc=__doc__)
