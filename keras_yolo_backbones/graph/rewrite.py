@@ -10,12 +10,15 @@ from keras import tree
 
 from keras_yolo_backbones.errors import GraphError
 from keras_yolo_backbones.graph.ir import Graph, Node, Value
+from keras_yolo_backbones.graph.read import read
 
 Rule = Callable[[Node, tuple[Any, ...], dict[str, Any]], Any]
 """`(node, args, kwargs) -> outputs`: builds what stands in place of `node`; `NotImplemented` keeps a copy of it."""
 
 
-def rebuild(graph: Graph, rule: Rule, *, outputs: Any = None, name: str | None = None) -> keras.Model:
+def rebuild(
+    graph: Graph, rule: Rule, *, outputs: Any = None, name: str | None = None, dtype: str | None = None
+) -> keras.Model:
     """Build a new model, asking `rule` what to put in place of each call; weights are copied.
 
     Args:
@@ -23,9 +26,10 @@ def rebuild(graph: Graph, rule: Rule, *, outputs: Any = None, name: str | None =
         rule: gets the node and its arguments as tensors of the new model.
         outputs: a structure of `Value` that the new model returns, the graph's own by default.
         name: of the new model, the old one's by default.
+        dtype: a dtype policy for all copies in place of their own.
     """
     built: dict[Value, Any] = {}
-    copies = _Copies()
+    copies = _Copies(dtype)
 
     def new(leaf: Any) -> Any:
         return built[leaf] if isinstance(leaf, Value) else leaf
@@ -42,10 +46,23 @@ def rebuild(graph: Graph, rule: Rule, *, outputs: Any = None, name: str | None =
     return keras.Model(tree.map_structure(new, graph.inputs), tree.map_structure(new, wanted), name=name or graph.name)
 
 
+def keep(*_: Any) -> Any:
+    """The rule that changes nothing."""
+    return NotImplemented
+
+
+def recast(model: keras.Model, dtype: str) -> keras.Model:
+    """The same model under another dtype policy, such as `"float32"`; itself if no layer has another one."""
+    if all(layer.dtype_policy.name == dtype for layer in model.layers):
+        return model
+    return rebuild(read(model), keep, dtype=dtype)
+
+
 class _Copies:
     """Copies of layers, one for each original, under names that are unique in the new model."""
 
-    def __init__(self) -> None:
+    def __init__(self, dtype: str | None) -> None:
+        self._dtype = dtype
         self._of: dict[int, tuple[Any, Any]] = {}
         self._names: set[str] = set()
 
@@ -67,6 +84,8 @@ class _Copies:
         config = node.layer.get_config()
         config["name"] = node.layer.name if node.layer.name not in self._names else node.name
         self._names.add(config["name"])
+        if self._dtype is not None and "dtype" in config:
+            config["dtype"] = self._dtype
         try:
             return type(node.layer).from_config(config)
         except Exception as error:

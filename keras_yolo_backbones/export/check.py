@@ -1,0 +1,76 @@
+"""The gate of every exporter: an artifact that disagrees with its model is an error."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+import keras
+import numpy as np
+
+from keras_yolo_backbones.errors import ExportError
+from keras_yolo_backbones.export.function import run
+from keras_yolo_backbones.graph.agreement import Agreement, agreement
+
+LEAST_SNR_DB = {"float32": 80.0, "float16": 35.0, "dynamic": 15.0, "int8": 3.0}
+"""Precision -> the weakest signal-to-noise ratio of a level that passes, in dB.
+
+80 dB is an error of 1e-4. An int8 network with random weights may be as weak as 5 dB on its topmost level, a trained
+one has 20 dB and more; below 3 dB half of the signal is noise, and the file is not the model.
+"""
+
+Runner = Callable[[np.ndarray], Mapping[str, np.ndarray]]
+"""Runs an artifact on images (batch, height, width, channels), float32; returns its outputs by name, float32."""
+
+
+def check_images(shape: tuple[int, int, int], largest: float, *, count: int = 1, seed: int = 0) -> np.ndarray:
+    """Random images to compare on: smooth, so that they look more like photographs than noise does.
+
+    Returns:
+        (count, height, width, channels) float32 in [0, `largest`].
+    """
+    random = np.random.default_rng(seed)
+    height, width, channels = shape
+    coarse = random.random((count, -(-height // 8), -(-width // 8), channels), np.float32)
+    fine = coarse.repeat(8, 1).repeat(8, 2)[:, :height, :width]
+    return (fine * 0.8 + random.random(fine.shape, np.float32) * 0.2) * np.float32(largest)
+
+
+def compare(
+    model: keras.Model,
+    runner: Runner,
+    images: Sequence[np.ndarray],
+    *,
+    what: str,
+    least_snr_db: float,
+) -> dict[str, Agreement]:
+    """Run the artifact and the model on the same batches and compare every output.
+
+    Args:
+        model: the model as the user gave it, not what was converted.
+        runner: the artifact.
+        images: batches.
+        what: the artifact, for the error message.
+        least_snr_db: the bound.
+
+    Raises:
+        ExportError: an output is missing, has another shape, is not finite or is weaker than the bound.
+    """
+    pairs = [(run(model, batch), dict(runner(batch))) for batch in images]
+    names, given = list(pairs[0][0]), list(pairs[0][1])
+    if sorted(names) != sorted(given):
+        raise ExportError(f"{what} has the outputs {', '.join(given)}; the model has {', '.join(names)}.")
+    found = {}
+    for name in names:
+        reference, candidate = (np.concatenate([pair[side][name].ravel() for pair in pairs]) for side in (0, 1))
+        shapes = pairs[0][0][name].shape, pairs[0][1][name].shape
+        if shapes[0] != shapes[1]:
+            raise ExportError(f"{what}: {name} has the shape {shapes[1]}; the model gives {shapes[0]}.")
+        found[name] = agreement(reference, candidate)
+    weak = [f"{name} {result.snr_db:.1f} dB" for name, result in found.items() if not result.snr_db >= least_snr_db]
+    if weak:
+        raise ExportError(
+            f"{what} does not follow the model: {', '.join(weak)}; at least {least_snr_db:g} dB are expected. "
+            "Check that the weights are trained and finite and that the calibration images look like those in use; "
+            "least_snr_db=… sets another bound."
+        )
+    return found

@@ -1,0 +1,53 @@
+"""A model as one TensorFlow function with its weights inside: what every converter gets."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from keras_yolo_backbones.errors import ExportError
+from keras_yolo_backbones.graph.signature import named_outputs
+
+
+def frozen_function(model: keras.Model, images: tf.TensorSpec) -> Callable[[tf.Tensor], dict[str, tf.Tensor]]:
+    """A `tf.function` from images to float32 outputs by name, with all weights as constants.
+
+    No variable is left that a converter could lose or a checkpoint could hold twice.
+
+    Args:
+        model: a functional model under the TensorFlow backend.
+        images: shape, dtype and name of the input.
+    """
+    require_tensorflow()
+    trainable = [variable.numpy() for variable in model.trainable_variables]
+    fixed = [variable.numpy() for variable in model.non_trainable_variables]
+
+    @tf.function(input_signature=[images], autograph=False)
+    def call(images: tf.Tensor) -> dict[str, tf.Tensor]:
+        weights = [[tf.constant(value) for value in values] for values in (trainable, fixed)]
+        outputs, _ = model.stateless_call(*weights, images, training=False)
+        return _named(model, outputs)
+
+    return call
+
+
+def require_tensorflow() -> None:
+    """Raise `ExportError` unless Keras runs on TensorFlow, which all converters start from."""
+    backend = keras.backend.backend()
+    if backend != "tensorflow":
+        raise ExportError(f"exporting needs the TensorFlow backend, not {backend}; set KERAS_BACKEND=tensorflow.")
+
+
+def run(model: keras.Model, images: Any) -> dict[str, Any]:
+    """The model's outputs on a batch by name, as float32 arrays."""
+    return {name: tensor.numpy() for name, tensor in _named(model, model(images, training=False)).items()}
+
+
+def _named(model: keras.Model, outputs: Any) -> dict[str, tf.Tensor]:
+    """What a call of `model` returned, by name, as float32."""
+    names = list(named_outputs(model))
+    tensors = [outputs[name] for name in names] if isinstance(outputs, dict) else tf.nest.flatten(outputs)
+    return {name: tf.cast(tensor, tf.float32) for name, tensor in zip(names, tensors, strict=True)}

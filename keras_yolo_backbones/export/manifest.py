@@ -1,0 +1,145 @@
+"""The manifest: what someone who holds only the artifact needs to know to use it right."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import importlib.metadata
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import keras
+
+from keras_yolo_backbones.graph.agreement import Agreement
+from keras_yolo_backbones.graph.signature import ImageInput, named_outputs
+from keras_yolo_backbones.version import __version__
+
+PACKAGES = ("tensorflow", "keras", "ai-edge-litert", "tf2onnx", "onnx", "onnxruntime", "numpy")
+
+
+class Artifact(NamedTuple):
+    """What an exporter made.
+
+    Attributes:
+        path: the file, or the version folder of a SavedModel.
+        manifest: the same that lies beside it as JSON.
+    """
+
+    path: Path
+    manifest: dict[str, Any]
+
+    @property
+    def size(self) -> int:
+        """Bytes of the file, or of all files of the folder."""
+        if self.path.is_file():
+            return self.path.stat().st_size
+        return sum(file.stat().st_size for file in self.path.rglob("*") if file.is_file())
+
+
+def make_manifest(
+    model: keras.Model,
+    images: ImageInput,
+    *,
+    format: str,
+    precision: str,
+    size: tuple[int | None, int | None, int],
+    agreement: Mapping[str, Agreement],
+    checked_on: str,
+    least_snr_db: float,
+    quantization: Mapping[str, Mapping[str, Any]] | None = None,
+    **more: Any,
+) -> dict[str, Any]:
+    """Everything that is common to all formats.
+
+    Args:
+        model: the model that was exported.
+        images: its input.
+        format: `"tflite"`, `"saved_model"` or `"onnx"`.
+        precision: `"float32"`, `"int8"`, ….
+        size: (height, width, channels) of the artifact's input.
+        agreement: output name -> how closely the artifact follows the model.
+        checked_on: the images that this was measured on, in words.
+        least_snr_db: the bound that it passed.
+        quantization: tensor name -> dtype, scale and zero point, where the artifact has integer tensors.
+        **more: what only this format has.
+    """
+    quantization = quantization or {}
+    return {
+        "format": format,
+        "precision": precision,
+        "model": model.name,
+        "input": {
+            "name": images.name,
+            "shape": [more.pop("batch", 1), *size],
+            "layout": "NHWC",
+            **quantization.get(images.name, {"dtype": "float32"}),
+        },
+        "preprocessing": {
+            "color": "RGB",
+            "range": [0, images.largest],
+            "resize": "letterbox: keep proportions, centre, pad with 114",
+            "divide_pixels_by": 1 if images.largest == 255 else 255,
+        },
+        "outputs": {
+            name: {**_output(name, tensor, size), **quantization.get(name, {"dtype": "float32"})}
+            for name, tensor in named_outputs(model).items()
+        },
+        **more,
+        "agreement": {
+            "least_snr_db": least_snr_db,
+            "checked_on": checked_on,
+            **{name: _finite(dataclasses.asdict(result)) for name, result in agreement.items()},
+        },
+        "sha256": {"weights": weights_digest(model)},
+        "versions": {"keras_yolo_backbones": __version__, **_versions()},
+    }
+
+
+def write_manifest(manifest: Mapping[str, Any], path: Path) -> None:
+    """Write it as indented JSON."""
+    path.write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
+
+
+def weights_digest(model: keras.Model) -> str:
+    """sha256 over all weights, in the model's order, with their names and shapes."""
+    digest = hashlib.sha256()
+    for layer in model.layers:
+        for variable, value in zip(layer.weights, layer.get_weights(), strict=True):
+            digest.update(f"{layer.name}.{variable.name}{value.shape}{value.dtype}".encode())
+            digest.update(value.tobytes())
+    return digest.hexdigest()
+
+
+def file_digest(path: Path) -> str:
+    """sha256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _output(name: str, tensor: keras.KerasTensor, size: tuple[int | None, int | None, int]) -> dict[str, Any]:
+    """Shape, channels and, where the name is that of a level, stride."""
+    level = name[:1] == "P" and name[1:].isdigit()
+    shape = list(tensor.shape[1:])
+    if level:
+        stride = 2 ** int(name[1:])
+        shape[:2] = [own if side is None else -(-side // stride) for own, side in zip(shape[:2], size[:2], strict=True)]
+        return {"stride": stride, "channels": shape[-1], "shape": shape}
+    return {"channels": shape[-1], "shape": shape}
+
+
+def _finite(numbers: dict[str, float]) -> dict[str, float | None]:
+    """JSON has no infinity: an exact match has no signal-to-noise ratio."""
+    return {name: value if math.isfinite(value) else None for name, value in numbers.items()}
+
+
+def _versions() -> dict[str, str]:
+    found = {}
+    for package in PACKAGES:
+        try:
+            found[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found

@@ -1,0 +1,134 @@
+"""ONNX files through tf2onnx, run in onnxruntime before they are handed over."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from keras_yolo_backbones.errors import ArgumentError, ExportError, one_of
+from keras_yolo_backbones.export.check import LEAST_SNR_DB, check_images, compare
+from keras_yolo_backbones.export.files import check_file_target, staged
+from keras_yolo_backbones.export.function import frozen_function, require_tensorflow
+from keras_yolo_backbones.export.manifest import Artifact, file_digest, make_manifest, write_manifest
+from keras_yolo_backbones.export.transposes import cancel_transposes
+from keras_yolo_backbones.graph.fuse import fuse
+from keras_yolo_backbones.graph.rewrite import recast
+from keras_yolo_backbones.graph.signature import image_input, named_outputs
+
+OPSETS = range(13, 19)
+LAYOUTS = ("nhwc", "nchw")
+
+
+def export_onnx(model: keras.Model, path: str | os.PathLike[str], *, opset: int = 17, layout: str = "nhwc") -> Artifact:
+    """Write an ONNX file with a dynamic batch and the model's own input and output names.
+
+    Args:
+        model: a functional model with one image input; left untouched.
+        path: the file, ending in `.onnx`. Its manifest goes beside it as `….onnx.json`.
+        opset: 13 … 18.
+        layout: of the input and the outputs: `"nhwc"` as in Keras, or `"nchw"` as ONNX' own operators have it, which
+            saves the transposes at the borders.
+
+    Returns:
+        The file and its manifest, after onnx has checked it, and onnxruntime has run it and it agreed with the model.
+
+    Raises:
+        ArgumentError: an opset or layout that is not allowed.
+        ExportError: the path cannot be written, or the file disagrees with the model.
+    """
+    require_tensorflow()
+    target = check_file_target(path, ".onnx")
+    if opset not in OPSETS:
+        raise one_of("opset", opset, OPSETS)
+    if layout not in LAYOUTS:
+        raise one_of("layout", layout, LAYOUTS)
+    images = image_input(model)
+    if layout == "nchw" and any(len(tensor.shape) != 4 for tensor in named_outputs(model).values()):
+        raise ArgumentError('layout="nchw": the model has outputs that are no feature maps; use "nhwc".')
+    proto = _convert(model, tf.TensorSpec((None, *images.shape), tf.float32, name=images.name), opset, layout)
+    with staged(target) as temporary, staged(target.with_name(f"{target.name}.json")) as manifest_file:
+        temporary.write_bytes(proto.SerializeToString())
+        found = compare(
+            model,
+            lambda batch: run_onnx(temporary, images.name, batch, layout),
+            [check_images(images.any_size(), images.largest, count=2)],
+            what=target.name,
+            least_snr_db=LEAST_SNR_DB["float32"],
+        )
+        manifest = make_manifest(
+            model,
+            images,
+            format="onnx",
+            precision="float32",
+            size=images.shape,
+            batch=None,
+            agreement=found,
+            checked_on="2 random images",
+            least_snr_db=LEAST_SNR_DB["float32"],
+            operators=_inventory(proto),
+            opset=opset,
+        )
+        if layout == "nchw":
+            _channels_first(manifest)
+        manifest["sha256"]["file"] = file_digest(temporary)
+        write_manifest(manifest, manifest_file)
+    return Artifact(target, manifest)
+
+
+def run_onnx(path: Path, name: str, images: np.ndarray, layout: str = "nhwc") -> dict[str, np.ndarray]:
+    """Run an ONNX file in onnxruntime on the CPU; images and outputs are NHWC whatever the file's layout."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    names = [output.name for output in session.get_outputs()]
+    channels_first = layout == "nchw"
+    outputs = session.run(names, {name: images.transpose(0, 3, 1, 2) if channels_first else images})
+    return {
+        name: output.transpose(0, 2, 3, 1) if channels_first else output
+        for name, output in zip(names, outputs, strict=True)
+    }
+
+
+def _convert(model: keras.Model, spec: tf.TensorSpec, opset: int, layout: str) -> Any:
+    import onnx
+    import tf2onnx
+
+    names = list(named_outputs(model))
+    channels_first = {"inputs_as_nchw": [spec.name], "outputs_as_nchw": names} if layout == "nchw" else {}
+    call = frozen_function(fuse(recast(model, "float32")), spec)
+    try:
+        proto, _ = tf2onnx.convert.from_function(call, input_signature=[spec], opset=opset, **channels_first)
+        cancel_transposes(proto.graph)
+        _name_dimensions(proto)
+        onnx.checker.check_model(proto, full_check=True)
+    except Exception as error:
+        raise ExportError(f"{model.name!r} cannot be converted to ONNX: {str(error).splitlines()[0]}") from error
+    return proto
+
+
+def _channels_first(manifest: dict[str, Any]) -> None:
+    """Say the shapes of a manifest in NCHW."""
+    batch, height, width, channels = manifest["input"]["shape"]
+    manifest["input"] |= {"layout": "NCHW", "shape": [batch, channels, height, width]}
+    for output in manifest["outputs"].values():
+        height, width, channels = output["shape"]
+        output["shape"] = [channels, height, width]
+
+
+def _name_dimensions(proto: Any) -> None:
+    """Call the open first dimension of every input and output "batch"."""
+    for value in [*proto.graph.input, *proto.graph.output]:
+        value.type.tensor_type.shape.dim[0].dim_param = "batch"
+
+
+def _inventory(proto: Any) -> dict[str, int]:
+    from collections import Counter
+
+    return dict(Counter(node.op_type for node in proto.graph.node).most_common())

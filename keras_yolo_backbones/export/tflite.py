@@ -1,0 +1,166 @@
+"""TFLite (LiteRT) files: float32, float16, dynamic range, or int8 through and through."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import warnings
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from keras_yolo_backbones.errors import ArgumentError, ExportError, one_of
+from keras_yolo_backbones.export.check import LEAST_SNR_DB, check_images, compare
+from keras_yolo_backbones.export.files import check_file_target, staged
+from keras_yolo_backbones.export.function import frozen_function, require_tensorflow
+from keras_yolo_backbones.export.litert import LiteModel, Operator, inventory, operators
+from keras_yolo_backbones.export.manifest import Artifact, file_digest, make_manifest, write_manifest
+from keras_yolo_backbones.graph.fuse import fuse
+from keras_yolo_backbones.graph.rewrite import recast
+from keras_yolo_backbones.graph.signature import image_input
+from keras_yolo_backbones.quantization.calibration import Calibration, calibration_images
+
+PRECISIONS = ("float32", "float16", "dynamic", "int8")
+INPUT_TYPES = {"int8": tf.int8, "uint8": tf.uint8, "float32": tf.float32}
+
+
+def export_tflite(
+    model: keras.Model,
+    path: str | os.PathLike[str],
+    *,
+    precision: str = "float32",
+    calibration: Any = None,
+    input_type: str | None = None,
+    image_size: int | tuple[int, int] | None = None,
+    least_snr_db: float | None = None,
+) -> Artifact:
+    """Write a TFLite file of batch 1 with one signature: the model's input name -> its output names.
+
+    Args:
+        model: a functional model with one image input; left untouched.
+        path: the file, ending in `.tflite`. Its manifest goes beside it as `….tflite.json`.
+        precision: `"float32"`; `"float16"` weights; `"dynamic"`, int8 weights with activations quantized on the fly;
+            or `"int8"`, all tensors int8, which needs `calibration`.
+        calibration: representative images: a folder, an array or an iterable of batches.
+        input_type: of an int8 file: `"int8"` (default), `"uint8"` for raw camera bytes, or `"float32"`; the latter two
+            cost one QUANTIZE at the input. Outputs are int8.
+        image_size: side or (height, width), for a model that leaves them open.
+        least_snr_db: the weakest agreement that passes, by default `LEAST_SNR_DB[precision]`.
+
+    Returns:
+        The file and its manifest, after the file has run and agreed with the model.
+
+    Raises:
+        ArgumentError: an option that is not allowed.
+        CalibrationError: calibration images that cannot be used.
+        ExportError: the path cannot be written, or the file disagrees with the model, or has float operators in int8.
+    """
+    require_tensorflow()
+    target = check_file_target(path, ".tflite")
+    _check_options(precision, calibration, input_type)
+    images = image_input(model)
+    size = images.sized(image_size)
+    bound = LEAST_SNR_DB[precision] if least_snr_db is None else least_snr_db
+    samples = None
+    if precision == "int8":
+        samples = calibration_images(calibration, shape=size, scale=images.largest)
+    content = _convert(model, images.name, size, precision, samples, input_type or "int8")
+
+    with staged(target) as temporary, staged(target.with_name(f"{target.name}.json")) as manifest_file:
+        temporary.write_bytes(content)
+        listed = operators(temporary)
+        if precision == "int8":
+            _check_integer(listed, input_type or "int8")
+        batches: Sequence[np.ndarray] = samples[:4] if samples is not None else [check_images(size, images.largest)]
+        found = compare(model, LiteModel(temporary), batches, what=target.name, least_snr_db=bound)
+        manifest = make_manifest(
+            model,
+            images,
+            format="tflite",
+            precision=precision,
+            size=size,
+            agreement=found,
+            checked_on=f"{len(batches)} calibration images" if samples is not None else "1 random image",
+            least_snr_db=bound,
+            quantization=LiteModel(temporary).tensors(),
+            operators=inventory(temporary),
+        )
+        manifest["sha256"]["file"] = file_digest(temporary)
+        write_manifest(manifest, manifest_file)
+    return Artifact(target, manifest)
+
+
+def _check_options(precision: str, calibration: Any, input_type: str | None) -> None:
+    if precision not in PRECISIONS:
+        raise one_of("precision", precision, PRECISIONS)
+    if precision != "int8" and (calibration is not None or input_type is not None):
+        raise ArgumentError(f'calibration and input_type go with precision="int8", not {precision!r}.')
+    if precision == "int8" and calibration is None:
+        raise ArgumentError(
+            'precision="int8" needs calibration=…: a folder of photographs, an array or an iterable of batches.'
+        )
+    if input_type is not None and input_type not in INPUT_TYPES:
+        raise one_of("input_type", input_type, INPUT_TYPES)
+
+
+def _convert(
+    model: keras.Model,
+    name: str,
+    size: tuple[int, int, int],
+    precision: str,
+    samples: Calibration | None,
+    input_type: str,
+) -> bytes:
+    # Signatures, and with them the names of the outputs, survive only on the way over a SavedModel.
+    call = frozen_function(fuse(recast(model, "float32")), tf.TensorSpec((1, *size), tf.float32, name=name))
+    with tempfile.TemporaryDirectory() as folder:
+        tf.saved_model.save(tf.Module(), folder, signatures={"serving_default": call})
+        converter = tf.lite.TFLiteConverter.from_saved_model(folder)
+        if precision != "float32":
+            converter.optimizations = [tf.lite.Optimize.DEFAULT]
+        if precision == "float16":
+            converter.target_spec.supported_types = [tf.float16]
+        if samples is not None:
+            converter.representative_dataset = lambda: _representative(samples, name)
+            converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+            converter.inference_input_type = INPUT_TYPES[input_type]
+            converter.inference_output_type = tf.int8
+        try:
+            with warnings.catch_warnings():
+                warnings.filterwarnings("ignore", message=r"\s*Warning: tf.lite.Interpreter is deprecated")
+                return converter.convert()
+        except Exception as error:
+            raise ExportError(f"the TFLite converter refuses {model.name!r}: {str(error).splitlines()[0]}") from error
+
+
+def _representative(samples: Calibration, name: str) -> Iterator[dict[str, np.ndarray]]:
+    """The calibration images, the first with one black and one white pixel in its corners.
+
+    So the input's range is the whole range whatever the images, its scale exactly 1/255, and a byte of the camera is a
+    byte of the network.
+    """
+    for index in range(len(samples)):
+        image = samples[index]
+        if index == 0:
+            image = image.copy()
+            image[:, 0, 0] = 0
+            image[:, -1, -1] = samples.scale
+        yield {name: image}
+
+
+def _check_integer(listed: list[Operator], input_type: str) -> None:
+    """Raise unless every operator works on integers; the one at the input may convert."""
+    allowed = 0 if input_type == "int8" else 1
+    conversions = [operator for operator in listed if operator.name in ("QUANTIZE", "DEQUANTIZE")]
+    floats = [
+        operator.name
+        for operator in listed
+        if operator not in conversions and any("FLOAT" in kind for kind in operator.inputs + operator.outputs)
+    ]
+    if floats:
+        raise ExportError(f"operators that stay float in int8: {', '.join(sorted(set(floats)))}.")
+    if len(conversions) > allowed:
+        raise ExportError(f"{len(conversions)} QUANTIZE or DEQUANTIZE operators, at most {allowed} expected.")

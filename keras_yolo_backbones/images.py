@@ -1,0 +1,70 @@
+"""Photographs in, arrays out: decoding and letterboxing, the way YOLO detectors are fed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp")
+PADDING = 114
+"""The grey that letterboxing pads with, as in the originals."""
+
+
+class Letterboxed(NamedTuple):
+    """An image fitted into a frame.
+
+    Attributes:
+        image: (height, width, 3) uint8.
+        scale: frame pixels per image pixel.
+        top: rows of padding above the image.
+        left: columns of padding to its left.
+    """
+
+    image: np.ndarray
+    scale: float
+    top: int
+    left: int
+
+
+def find_images(folder: Path) -> list[Path]:
+    """All image files in `folder` and below, sorted."""
+    return sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
+
+
+def read_image(path: Path) -> np.ndarray:
+    """Decode a JPEG, PNG or BMP file to (height, width, 3) uint8 RGB.
+
+    Raises:
+        ValueError: the file is no readable image.
+    """
+    import tensorflow as tf
+
+    try:
+        image = tf.io.decode_image(path.read_bytes(), channels=3, expand_animations=False).numpy()
+    except (tf.errors.InvalidArgumentError, OSError) as error:
+        reason = str(getattr(error, "message", error)).split("\n")[0]
+        raise ValueError(f"{path} is no readable image: {reason}") from None
+    if image.size == 0:
+        raise ValueError(f"{path} is an empty image")
+    return image
+
+
+def letterbox(image: np.ndarray, height: int, width: int) -> Letterboxed:
+    """Scale an image to fit into (height, width), keeping its proportions, and centre it on grey.
+
+    Args:
+        image: (any height, any width, 3) uint8.
+        height: of the frame, in pixels.
+        width: of the frame, in pixels.
+    """
+    import tensorflow as tf
+
+    scale = min(height / image.shape[0], width / image.shape[1])
+    rows, columns = (max(1, round(side * scale)) for side in image.shape[:2])
+    resized = tf.image.resize(image, (rows, columns), antialias=scale < 1).numpy()
+    top, left = (height - rows) // 2, (width - columns) // 2
+    frame = np.full((height, width, image.shape[2]), PADDING, np.uint8)
+    frame[top : top + rows, left : left + columns] = np.clip(np.rint(resized), 0, 255)
+    return Letterboxed(frame, scale, top, left)

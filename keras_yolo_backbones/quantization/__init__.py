@@ -1,0 +1,1 @@
+"""Integer networks: calibration images, ranges, and what is made of them."""
