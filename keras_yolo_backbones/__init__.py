@@ -1,13 +1,15 @@
 """YOLO backbones for Keras 3: equal to the originals, ready for int8 TFLite, TF Serving and ONNX.
 
-import keras_yolo_backbones as kyb
-model = kyb.v8(size="s", activation="relu6")
+    import keras_yolo_backbones as kyb
+    model = kyb.v8(size="s", activation="relu6")
+
+Everything loads on first use: importing the package imports neither Keras nor a converter.
 """
 
 from __future__ import annotations
 
 import importlib
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from keras_yolo_backbones.errors import (
     ArgumentError,
@@ -17,18 +19,29 @@ from keras_yolo_backbones.errors import (
     ExportError,
     GraphError,
 )
-from keras_yolo_backbones.families import v3, v5, v7, v8, yolox
-from keras_yolo_backbones.pyramid import Level, pyramid
-from keras_yolo_backbones.registry import create, list_models
 from keras_yolo_backbones.version import __version__
 
+if TYPE_CHECKING:  # for editors and type checkers, which cannot follow _LAZY
+    from keras_yolo_backbones.export.onnx import export_onnx
+    from keras_yolo_backbones.export.saved_model import export_saved_model
+    from keras_yolo_backbones.export.tflite import export_tflite
+    from keras_yolo_backbones.families import v3, v5, v7, v8, yolox
+    from keras_yolo_backbones.graph.cost import macs
+    from keras_yolo_backbones.graph.fuse import fuse
+    from keras_yolo_backbones.levels import Level, pyramid
+    from keras_yolo_backbones.registry import create, list_models
+
 _LAZY = {
+    **dict.fromkeys(("v3", "v5", "v7", "v8", "yolox"), "families"),
+    **dict.fromkeys(("create", "list_models"), "registry"),
+    **dict.fromkeys(("Level", "pyramid"), "levels"),
     "fuse": "graph.fuse",
+    "macs": "graph.cost",
     "export_tflite": "export.tflite",
     "export_saved_model": "export.saved_model",
     "export_onnx": "export.onnx",
 }
-"""Names whose modules import TensorFlow or a converter: loaded on first use."""
+"""Public name -> the module that it is in."""
 
 __all__ = [
     "ArgumentError",
@@ -37,16 +50,7 @@ __all__ = [
     "CheckpointError",
     "ExportError",
     "GraphError",
-    "Level",
     "__version__",
-    "create",
-    "list_models",
-    "pyramid",
-    "v3",
-    "v5",
-    "v7",
-    "v8",
-    "yolox",
     *_LAZY,
 ]
 
