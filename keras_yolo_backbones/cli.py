@@ -1,0 +1,96 @@
+"""`kyb`: the command line."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import signal
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+
+from rich.console import Console
+
+from keras_yolo_backbones.commands import export, info
+from keras_yolo_backbones.commands import list as list_command
+from keras_yolo_backbones.errors import ArgumentError, BackboneError
+from keras_yolo_backbones.version import __version__
+
+COMMANDS = (list_command, info, export)
+
+EXAMPLES = """\
+examples:
+  kyb list 'v*-s'
+  kyb info v8-s
+  kyb export v8-s --activation relu6 --format tflite --precision int8 --calibration photos/ --out build/
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command.
+
+    Returns:
+        0 if it worked, 1 if it failed, 2 for a mistake in the arguments, 130 after an interrupt, 143 after SIGTERM.
+    """
+    args = _parser().parse_args(argv)
+    signal.signal(signal.SIGTERM, _terminate)
+    with _native_noise_hidden(args.verbose):
+        console = Console(stderr=True)
+        try:
+            return args.run(args, console)
+        except BackboneError as error:
+            console.print(f"kyb: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
+            return 2 if isinstance(error, ArgumentError) else 1
+        except BrokenPipeError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return 0
+        except KeyboardInterrupt:
+            console.print("kyb: interrupted; nothing half-written is left", style="red")
+            return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="kyb",
+        description="YOLO backbones for Keras 3: list them, look at them, export them.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"keras_yolo_backbones {__version__}")
+    parser.add_argument("--verbose", action="store_true", help="show what TensorFlow and the converters log")
+    subparsers = parser.add_subparsers(required=True, metavar="command")
+    for command in COMMANDS:
+        command.add(subparsers)
+    return parser
+
+
+def _terminate(*_: object) -> None:
+    # As an exception, so that every open file is cleaned up on the way out.
+    raise SystemExit(143)
+
+
+@contextlib.contextmanager
+def _native_noise_hidden(verbose: bool) -> Iterator[None]:
+    """Keep what C++ libraries log off the terminal; our own messages still reach it.
+
+    Their loggers write to file descriptor 2 itself, and no setting silences all of them.
+    """
+    if verbose:
+        yield
+        return
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    sys.stderr.flush()
+    before = sys.stderr
+    with tempfile.TemporaryFile() as log, os.fdopen(os.dup(2), "w", buffering=1) as terminal:
+        os.dup2(log.fileno(), 2)
+        sys.stderr = terminal
+        try:
+            yield
+        finally:
+            sys.stderr = before
+            os.dup2(terminal.fileno(), 2)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

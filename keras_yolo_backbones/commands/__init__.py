@@ -1,0 +1,1 @@
+"""The commands of `kyb`, one module each: `add(subparsers)` says what a command takes, `run(args, console)` does it."""

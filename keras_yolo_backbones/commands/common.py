@@ -1,0 +1,78 @@
+"""What several commands share: building a model from arguments, printing tables and JSON, saying what takes long."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import sys
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+if TYPE_CHECKING:
+    import keras
+
+
+def add_model_arguments(parser: argparse.ArgumentParser) -> None:
+    """The model's name and the builder options that make sense in a shell."""
+    parser.add_argument("model", help="a name that `kyb list` gives, such as v8-s")
+    group = parser.add_argument_group("model")
+    group.add_argument("--activation", help="silu, relu, relu6, …; the family's own by default")
+    group.add_argument("--levels", type=_words, help="such as P3,P4,P5")
+    group.add_argument("--image-size", type=_size, metavar="SIDE|HxW", help="the network's native size by default")
+    group.add_argument("--no-spp", action="store_true", help="leave the context block out")
+    group.add_argument("--neck-channels", type=int, metavar="N", help="project every level to N channels")
+    group.add_argument("--include-rescaling", action="store_true", help="take pixels 0…255, divide in the graph")
+
+
+def build_model(args: argparse.Namespace) -> keras.Model:
+    """The model that the arguments of `add_model_arguments` ask for."""
+    from keras_yolo_backbones.registry import create
+
+    options: dict[str, Any] = {"input_shape": (*(args.image_size or (640, 640)), 3)}
+    if args.levels:
+        options["levels"] = args.levels
+    return create(
+        args.model,
+        activation=args.activation,
+        spp=not args.no_spp,
+        neck_channels=args.neck_channels,
+        include_rescaling=args.include_rescaling,
+        **options,
+    )
+
+
+@contextlib.contextmanager
+def working(console: Console, text: str) -> Iterator[None]:
+    """Show on standard error what is being done and for how long; nothing where that is no terminal."""
+    columns = SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn()
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+        progress.add_task(text, total=None)
+        yield
+
+
+def print_json(value: Any) -> None:
+    """JSON on standard output, for machines."""
+    json.dump(value, sys.stdout, indent=2)
+    sys.stdout.write("\n")
+
+
+def readable_bytes(count: int) -> str:
+    """12345678 -> "12.3 MB"."""
+    return f"{count / 1e6:.1f} MB" if count >= 1e6 else f"{count / 1e3:.1f} kB"
+
+
+def _words(text: str) -> tuple[str, ...]:
+    return tuple(word for word in text.replace(" ", ",").split(",") if word)
+
+
+def _size(text: str) -> tuple[int, int]:
+    sides = text.lower().split("x")
+    try:
+        height, width = (int(side) for side in (sides if len(sides) == 2 else sides * 2))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no size; expected 640 or 480x640 (height x width)") from None
+    return height, width

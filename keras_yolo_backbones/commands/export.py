@@ -1,0 +1,128 @@
+"""`kyb export`: a network in the formats that are deployed."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.table import Table
+
+from keras_yolo_backbones.commands.common import (
+    add_model_arguments,
+    build_model,
+    print_json,
+    readable_bytes,
+    working,
+)
+from keras_yolo_backbones.errors import ArgumentError, one_of
+
+if TYPE_CHECKING:
+    import keras
+
+    from keras_yolo_backbones.export.manifest import Artifact
+
+FORMATS = ("tflite", "saved_model", "onnx")
+
+EXAMPLES = """\
+examples:
+  kyb export v8-s --format tflite onnx --out build/
+  kyb export v8-s --activation relu6 --format tflite --precision int8 --calibration photos/ --out build/
+  kyb export v8-s --weights my-v8s.weights.h5 --format saved_model --out serving/
+"""
+
+
+def add(subparsers: argparse._SubParsersAction) -> None:
+    """Say what the command takes."""
+    parser = subparsers.add_parser(
+        "export",
+        help="write TFLite, SavedModel and ONNX files, each checked against the model",
+        description="Build a network and write it in one or more formats. Every file is run and compared with the "
+        "model before it appears under its name; a manifest beside it says how to use it.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add_model_arguments(parser)
+    parser.add_argument("--weights", metavar="FILE", help="trained weights, a .weights.h5 file of this very model")
+    parser.add_argument("--format", nargs="+", required=True, metavar="FORMAT", help=", ".join(FORMATS))
+    parser.add_argument("--out", required=True, metavar="DIR", help="the folder to write to")
+    parser.add_argument("--json", action="store_true", help="print the manifests as JSON")
+    tflite = parser.add_argument_group("tflite")
+    tflite.add_argument("--precision", default="float32", help="float32, float16, dynamic or int8")
+    tflite.add_argument("--calibration", metavar="DIR", help="a folder of photographs, for int8")
+    tflite.add_argument("--input-type", help="of an int8 file: int8 (default), uint8 or float32")
+    onnx = parser.add_argument_group("onnx")
+    onnx.add_argument("--opset", type=int, default=17, help="13 … 18")
+    onnx.add_argument("--layout", default="nhwc", help="nhwc (default) or nchw")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace, console: Console) -> int:
+    """Export in each format and print a table, or JSON."""
+    for format in args.format:
+        if format not in FORMATS:
+            raise one_of("format", format, FORMATS)
+    with working(console, f"building {args.model}"):
+        model = build_model(args)
+        _load(model, args.weights)
+    artifacts = []
+    for format in dict.fromkeys(args.format):
+        with working(console, f"exporting {format}"):
+            artifacts.append(_export(model, format, args))
+    if args.json:
+        print_json([{"path": str(artifact.path), **artifact.manifest} for artifact in artifacts])
+    else:
+        Console().print(artifact_table(artifacts))
+    if not args.weights:
+        console.print("The weights are random: without --weights the files show shapes, speed and size, not skill.")
+    return 0
+
+
+def artifact_table(artifacts: list[Artifact]) -> Table:
+    """File, size and agreement of each artifact with its model, level by level."""
+    levels = list(artifacts[0].manifest["outputs"])
+    table = Table("file", "size", *(f"{level} SNR" for level in levels), "operators", box=None, pad_edge=False)
+    for artifact in artifacts:
+        agreement, operators = artifact.manifest["agreement"], artifact.manifest.get("operators")
+        ratios = [agreement[level]["snr_db"] for level in levels]
+        table.add_row(
+            str(artifact.path),
+            readable_bytes(artifact.size),
+            *("exact" if ratio is None else f"{ratio:.1f} dB" for ratio in ratios),
+            str(sum(operators.values())) if operators else "",
+        )
+    return table
+
+
+def _load(model: keras.Model, weights: str | None) -> None:
+    if weights is None:
+        return
+    if not Path(weights).is_file():
+        raise ArgumentError(f"--weights {weights}: there is no such file.")
+    try:
+        model.load_weights(weights)
+    except Exception as error:
+        raise ArgumentError(f"--weights {weights} does not fit {model.name}: {str(error).splitlines()[0]}") from error
+
+
+def _export(model: keras.Model, format: str, args: argparse.Namespace) -> Artifact:
+    stem = "-".join(filter(None, [args.model, args.activation]))
+    folder = Path(args.out)
+    if format == "onnx":
+        from keras_yolo_backbones.export.onnx import export_onnx
+
+        return export_onnx(model, folder / f"{stem}.onnx", opset=args.opset, layout=args.layout)
+    if format == "saved_model":
+        from keras_yolo_backbones.export.saved_model import export_saved_model
+
+        return export_saved_model(model, folder / stem)
+    from keras_yolo_backbones.export.tflite import export_tflite
+
+    return export_tflite(
+        model,
+        folder / f"{stem}-{args.precision}.tflite",
+        precision=args.precision,
+        calibration=args.calibration,
+        input_type=args.input_type,
+    )

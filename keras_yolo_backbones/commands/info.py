@@ -1,0 +1,90 @@
+"""`kyb info`: what is known of one network."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from keras_yolo_backbones.commands.common import add_model_arguments, build_model, print_json, working
+
+EXAMPLES = """\
+examples:
+  kyb info v8-s
+  kyb info v8-s --activation relu6 --levels P2,P3,P4,P5 --image-size 320
+"""
+
+
+def add(subparsers: argparse._SubParsersAction) -> None:
+    """Say what the command takes."""
+    parser = subparsers.add_parser(
+        "info",
+        help="levels, parameters, cost, source and licence of a network",
+        description="Build a network and say what it is.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add_model_arguments(parser)
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace, console: Console) -> int:
+    """Print what is known, as a table or as JSON."""
+    with working(console, f"building {args.model}"):
+        facts = describe(args)
+    if args.json:
+        print_json(facts)
+        return 0
+    out, table = Console(), Table("level", "stride", "channels", "size", box=None, pad_edge=False)
+    for level in facts["levels"]:
+        table.add_row(
+            level["name"], *(str(level[key]) for key in ("stride", "channels")), "×".join(map(str, level["size"]))
+        )
+    origin = facts["origin"]
+    out.print(f"[bold]{facts['model']}[/bold]  {facts['summary']}\n")
+    out.print(table)
+    rows = {
+        "parameters": f"{facts['parameters']:,}",
+        "multiply-accumulates": f"{facts['macs'] / 1e9:.2f} G at {'×'.join(map(str, facts['image_size']))}",
+        "activation": facts["activation"],
+        "batch norm epsilon": f"{facts['epsilon']:g}",
+        "original": f"{origin['project']} {origin['version']}, {origin['url']}",
+        "licence of the original": f"{origin['licence']} (code), {origin['weights_licence']} (weights)",
+        "paper": origin["paper"] or "none",
+    }
+    facts_table = Table(box=None, pad_edge=False, show_header=False)
+    for name, value in rows.items():
+        facts_table.add_row(name, value)
+    out.print()
+    out.print(facts_table)
+    return 0
+
+
+def describe(args: argparse.Namespace) -> dict[str, Any]:
+    """Everything that `kyb info` says, as plain data."""
+    import dataclasses
+
+    from keras_yolo_backbones.graph.cost import macs
+    from keras_yolo_backbones.levels import pyramid
+    from keras_yolo_backbones.registry import find
+
+    variant = find(args.model)
+    release = variant.family.release(variant.release)
+    model = build_model(args)
+    return {
+        "model": variant.name,
+        "summary": (variant.family.__doc__ or "").splitlines()[0],
+        "image_size": list(model.inputs[0].shape[1:3]),
+        "levels": [
+            {**level._asdict(), "size": list(tensor.shape[1:3])}
+            for level, tensor in zip(pyramid(model), model.output.values(), strict=True)
+        ],
+        "parameters": sum(variable.value.shape.num_elements() for variable in model.trainable_variables),
+        "macs": macs(model),
+        "activation": args.activation or release.style.activation,
+        "epsilon": release.style.epsilon,
+        "origin": dataclasses.asdict(release.origin),
+    }
