@@ -1,7 +1,7 @@
 """What the networks are made of. Imports only `keras`, so that they build under every backend."""
 
 from keras_yolo_backbones.blocks.conv import conv, depthwise, pad, split_conv
-from keras_yolo_backbones.blocks.csp import Unit, add, bottleneck, c2f, c3, chain, concat, merge, two_convs
+from keras_yolo_backbones.blocks.csp import Unit, add, bottleneck, c2f, c3, chain, concat, cross_stage, merge, two_convs
 from keras_yolo_backbones.blocks.elan import conv_down, elan, pooled_down, two_elans
 from keras_yolo_backbones.blocks.pooling import (
     Pooling,
@@ -13,6 +13,7 @@ from keras_yolo_backbones.blocks.pooling import (
     sppcspc,
     sppf,
 )
+from keras_yolo_backbones.blocks.shared_norm import bottleneck_csp, sppcsp
 from keras_yolo_backbones.blocks.style import ACTIVATIONS, Style, check_activation
 
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
     "Unit",
     "add",
     "bottleneck",
+    "bottleneck_csp",
     "c2f",
     "c3",
     "chain",
@@ -29,6 +31,7 @@ __all__ = [
     "concat",
     "conv",
     "conv_down",
+    "cross_stage",
     "depthwise",
     "elan",
     "halve",
@@ -40,6 +43,7 @@ __all__ = [
     "pooled_branch",
     "pooled_down",
     "pools",
+    "sppcsp",
     "sppcspc",
     "sppf",
     "two_convs",

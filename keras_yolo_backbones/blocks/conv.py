@@ -87,9 +87,9 @@ def pad(x: keras.KerasTensor, kernel: int, stride: int, *, style: Style, name: s
 
 
 def split_conv(
-    x: keras.KerasTensor, channels: int, parts: int = 2, *, style: Style, name: str
+    x: keras.KerasTensor, channels: int, kernel: int = 1, *, parts: int = 2, style: Style, name: str
 ) -> list[keras.KerasTensor]:
-    """A 1×1 conv unit of `channels` filters, split into equal parts along the channels, without a split.
+    """A conv unit of `channels` filters, split into equal parts along the channels, without a split.
 
     Each part is a conv unit of its own, `name.at0`, `name.at64`, … by the channel it starts at: the same numbers and
     parameters, and no operator that GPU delegates refuse.
@@ -98,4 +98,4 @@ def split_conv(
         `parts` tensors of `channels // parts` channels, the original's lowest channels first.
     """
     width = channels // parts
-    return [conv(x, width, style=style, name=f"{name}.at{i * width}") for i in range(parts)]
+    return [conv(x, width, kernel, style=style, name=f"{name}.at{i * width}") for i in range(parts)]

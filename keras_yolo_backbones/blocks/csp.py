@@ -108,3 +108,33 @@ def c3(x: keras.KerasTensor, channels: int, repeats: int, *, unit: Unit, style: 
     skip = conv(x, half, style=style, name=f"{name}.cv2")
     deep = chain(deep, half, repeats, unit=unit, style=style, name=f"{name}.m")[-1]
     return merge([deep, skip], channels, close="cv3", style=style, name=name)
+
+
+def cross_stage(
+    x: keras.KerasTensor,
+    channels: int,
+    repeats: int,
+    *,
+    hidden: int | None = None,
+    unit: Unit,
+    style: Style,
+    name: str,
+) -> keras.KerasTensor:
+    """`c3` with one conv more behind the chain (the stages of CSPDarknet53).
+
+    Args:
+        x: (batch, height, width, any).
+        channels: output channels.
+        repeats: length of the chain.
+        hidden: channels of each branch, `channels // 2` by default.
+        unit: links of the chain; they keep the branch's shape.
+
+    Returns:
+        (batch, height, width, channels).
+    """
+    hidden = hidden or channels // 2
+    skip = conv(x, hidden, style=style, name=f"{name}.cv2")
+    deep = conv(x, hidden, style=style, name=f"{name}.cv1")
+    deep = chain(deep, hidden, repeats, unit=unit, style=style, name=f"{name}.m")[-1]
+    deep = conv(deep, hidden, style=style, name=f"{name}.cv3")
+    return merge([deep, skip], channels, close="cv4", style=style, name=name)

@@ -3,11 +3,12 @@
 from keras_yolo_backbones.families.family import Family, Origin, Release
 from keras_yolo_backbones.families.layout import Layout
 from keras_yolo_backbones.families.v3 import v3
+from keras_yolo_backbones.families.v4 import v4
 from keras_yolo_backbones.families.v5 import v5
 from keras_yolo_backbones.families.v7 import v7
 from keras_yolo_backbones.families.v8 import v8
 from keras_yolo_backbones.families.yolox import yolox
 
-FAMILIES: dict[str, Family] = {family.name: family for family in (v3, v5, v7, v8, yolox)}
+FAMILIES: dict[str, Family] = {family.name: family for family in (v3, v4, v5, v7, v8, yolox)}
 
-__all__ = ["FAMILIES", "Family", "Layout", "Origin", "Release", "v3", "v5", "v7", "v8", "yolox"]
+__all__ = ["FAMILIES", "Family", "Layout", "Origin", "Release", "v3", "v4", "v5", "v7", "v8", "yolox"]

@@ -16,18 +16,32 @@ DARKNET53 = {1: (64, 1), 2: (128, 2), 3: (256, 8), 4: (512, 8), 5: (1024, 4)}
 
 
 def trunk(
-    images: keras.KerasTensor, stem: int, stages: Mapping[int, tuple[int, int]], *, stage: Stage, style: Style
+    images: keras.KerasTensor,
+    stem: int,
+    stages: Mapping[int, tuple[int, int]],
+    *,
+    stage: Stage,
+    first: Stage | None = None,
+    style: Style,
 ) -> dict[str, keras.KerasTensor]:
-    """A 3×3 conv of `stem` filters at full size, then `stages`: level -> (channels, repeats).
+    """A 3×3 conv at full size, then a stride-2 conv and a stage for every level.
+
+    Args:
+        images: (batch, height, width, 3).
+        stem: filters of the first conv.
+        stages: level -> (channels, repeats), from P1 on.
+        stage: what stands behind each stride-2 conv.
+        first: the stage of P1, where it is another one.
 
     Returns:
         Level name -> (batch, height / 2ⁿ, width / 2ⁿ, channels), from P1 on.
     """
     levels = {}
+    kinds = {1: first or stage}
     x = conv(images, stem, 3, style=style, name="stem")
     for level, (channels, repeats) in stages.items():
         x = conv(x, channels, 3, stride=2, style=style, name=f"down{level}")
-        x = stage(x, channels, repeats, style=style, name=f"stage{level}")
+        x = kinds.get(level, stage)(x, channels, repeats, style=style, name=f"stage{level}")
         levels[f"P{level}"] = x
     return levels
 

@@ -1,0 +1,193 @@
+"""YOLOv4 backbone: CSPDarknet53 with a context block on top; `tiny`, a small net of one-shot aggregations.
+
+Input: RGB in [0, 1], (batch, height, width, 3). Levels: P2 … P5 at strides 4 … 32; scaled p6 also P6, p7 P6 and P7.
+Papers: "YOLOv4: Optimal Speed and Accuracy of Object Detection", arXiv:2004.10934; "Scaled-YOLOv4: Scaling Cross Stage
+Partial Network", arXiv:2011.08036. Releases:
+
+darknet: AlexeyAB/darknet commit 59596d7 (public domain). Mish, below the top of base and in tiny LeakyReLU of slope
+    0.1; epsilon 1e-5. P4 of tiny is the tensor that its neck takes: the last block's 1×1 conv, before the concat.
+scaled: WongKinYiu/ScaledYOLOv4 commit 6768003, branch yolov4-large (GPL-3.0). Mish, epsilon 1e-3. A stage ends in two
+    convs without batch norm of their own: one batch norm and one Mish act on their concat.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from functools import partial
+
+import keras
+
+from keras_yolo_backbones.blocks import (
+    Style,
+    bottleneck,
+    bottleneck_csp,
+    concat,
+    conv,
+    conv_down,
+    cross_stage,
+    halve,
+    largest_first,
+    split_conv,
+    sppcsp,
+    sppcspc,
+    sppf,
+    two_convs,
+)
+from keras_yolo_backbones.families.darknet import DARKNET53, Stage, residuals, trunk
+from keras_yolo_backbones.families.family import Family, Origin, Release
+from keras_yolo_backbones.families.layout import Layout, numbered
+
+UNIT = partial(bottleneck, kernels=(1, 3))
+NARROW_UNIT = partial(bottleneck, kernels=(1, 3), expansion=0.5)
+
+plain = partial(residuals, unit=NARROW_UNIT)
+full_width = partial(cross_stage, hidden=64, unit=NARROW_UNIT)
+
+
+def leaky_spp(x: keras.KerasTensor, channels: int, *, style: Style, name: str) -> keras.KerasTensor:
+    """Convs, pyramid pooling, convs, all LeakyReLU: the top of base."""
+    style = style.activated("leaky_relu")
+    x = two_convs(x, 1024, kernels=(1, 3), expansion=0.5, style=style, name=f"{name}.before")
+    x = sppf(x, channels, pooling=largest_first, style=style, name=name)
+    x = conv(x, 1024, 3, style=style, name=f"{name}.after.cv1")
+    return conv(x, channels, style=style, name=f"{name}.after.cv2")
+
+
+@dataclasses.dataclass(frozen=True)
+class Tiny:
+    """The tiny network has one size."""
+
+    top: int = 5
+
+
+@dataclasses.dataclass(frozen=True)
+class Csp:
+    """A CSPDarknet: the kind of its stages, of the first one and of its top; level -> (channels, units) at width 1."""
+
+    stage: Stage
+    first: Stage
+    context: Callable[..., keras.KerasTensor]
+    stages: Mapping[int, tuple[int, int]]
+    width: float = 1.0
+
+    @property
+    def top(self) -> int:
+        return max(self.stages)
+
+
+csp_darknet53 = partial(Csp, stage=partial(cross_stage, unit=UNIT), stages=DARKNET53)
+
+SIZES = {
+    "base": csp_darknet53(first=full_width, context=leaky_spp),
+    "tiny": Tiny(),
+    "csp": csp_darknet53(first=plain, context=partial(sppcspc, pooling=largest_first)),
+}
+
+scaled_stage = partial(bottleneck_csp, unit=UNIT)
+scaled = partial(Csp, stage=scaled_stage, first=scaled_stage, context=sppcsp)
+P5 = {1: (64, 1), 2: (128, 3), 3: (256, 15), 4: (512, 15), 5: (1024, 7)}
+
+SCALED_SIZES = {
+    "csp": scaled(first=plain, stages=DARKNET53),
+    "p5": scaled(stages=P5),
+    "p6": scaled(stages=P5 | {6: (1024, 7)}),
+    "p7": scaled(stages=P5 | {6: (1024, 7), 7: (1024, 7)}, width=1.25),
+}
+
+STYLE = Style(activation="mish", epsilon=1e-5, momentum=0.95)
+SCALED_STYLE = Style(activation="mish", epsilon=1e-3, momentum=0.97)
+
+ORIGIN = Origin(
+    project="Darknet",
+    url="https://github.com/AlexeyAB/darknet",
+    version="59596d7880f6504768df41d6daa586f5cb2b932f",
+    licence="LicenseRef-YOLO-2",
+    weights_licence="LicenseRef-YOLO-2",
+    paper="YOLOv4: Optimal Speed and Accuracy of Object Detection, arXiv:2004.10934",
+)
+SCALED_ORIGIN = Origin(
+    project="ScaledYOLOv4",
+    url="https://github.com/WongKinYiu/ScaledYOLOv4",
+    version="676800364a3446900b9e8407bc880ea2127b3415",
+    licence="GPL-3.0",
+    weights_licence="GPL-3.0",
+    paper="Scaled-YOLOv4: Scaling Cross Stage Partial Network, arXiv:2011.08036",
+)
+
+
+def network(images: keras.KerasTensor, spec: Csp | Tiny, style: Style, *, spp: bool) -> dict[str, keras.KerasTensor]:
+    """All levels of one YOLOv4 backbone."""
+    if isinstance(spec, Tiny):
+        return tiny(images, style.activated("leaky_relu"))
+    stages = {level: (int(channels * spec.width), repeats) for level, (channels, repeats) in spec.stages.items()}
+    levels = trunk(images, int(32 * spec.width), stages, stage=spec.stage, first=spec.first, style=style)
+    if spp:
+        top = f"P{spec.top}"
+        levels[top] = spec.context(levels[top], int(512 * spec.width), style=style, name="spp")
+    return levels
+
+
+def tiny(images: keras.KerasTensor, style: Style) -> dict[str, keras.KerasTensor]:
+    """Two strided convs, three blocks with max pools between, one conv."""
+    levels = {}
+    x = conv_down(images, 32, style=style, name="stem")
+    x = conv_down(x, 64, style=style, name="down2")
+    for level, channels in {2: 64, 3: 128, 4: 256}.items():
+        x, inner = tiny_block(x, channels, style=style, name=f"stage{level}")
+        levels[f"P{level}"] = x if level < 4 else inner
+        x = halve(x, style=style, name=f"down{level + 1}")
+    return levels | {"P5": conv(x, 512, 3, style=style, name="stage5")}
+
+
+def tiny_block(
+    x: keras.KerasTensor, channels: int, *, style: Style, name: str
+) -> tuple[keras.KerasTensor, keras.KerasTensor]:
+    """Four convs, the two in the middle on half the channels; returns the concat of first and last, and the last."""
+    first, second = split_conv(x, channels, 3, style=style, name=f"{name}.cv1")
+    a = conv(second, channels // 2, 3, style=style, name=f"{name}.cv2")
+    b = conv(a, channels // 2, 3, style=style, name=f"{name}.cv3")
+    inner = conv(concat([b, a], style=style, name=f"{name}.inner"), channels, style=style, name=f"{name}.cv4")
+    return concat([first, second, inner], style=style, name=name), inner
+
+
+def layout(spec: Csp | Tiny) -> Layout:
+    """The cfg's layer numbers; pools, routes and shortcuts count."""
+    if isinstance(spec, Tiny):
+        modules: list[str | None] = ["stem", "down2"]
+        for s in ("stage2", "stage3", "stage4"):
+            modules += [f"{s}.cv1", None, f"{s}.cv2", f"{s}.cv3", None, f"{s}.cv4", None, None]
+        return Layout(numbered([*modules, "stage5"]))
+    modules = ["stem"]
+    for level, (_, repeats) in spec.stages.items():
+        s, crossed = f"stage{level}", level > 1 or spec.first is not plain
+        links = f"{s}.m" if crossed else s
+        body = [module for i in range(repeats) for module in (f"{links}.{i}.cv1", f"{links}.{i}.cv2", None)]
+        if crossed:
+            body = [f"{s}.cv2", None, f"{s}.cv1", *body, f"{s}.cv3", None, f"{s}.cv4"]
+        modules += [f"down{level}", *body]
+    pools = [None] * 6
+    if spec.context is leaky_spp:
+        modules += ["spp.before.cv1", "spp.before.cv2", "spp.cv1", *pools, "spp.cv2", "spp.after.cv1", "spp.after.cv2"]
+    else:
+        modules += ["spp.cv2", None, "spp.cv1", "spp.cv3", "spp.cv4", *pools, "spp.cv5", "spp.cv6", None, "spp.cv7"]
+    return Layout(numbered(modules))
+
+
+def scaled_layout(spec: Csp) -> Layout:
+    """The YAML file's layer numbers; a stage is one layer."""
+    prefixes = {"stem": "model.0", "stage1.0": "model.2", "spp": f"model.{2 * spec.top + 1}"}
+    for level in spec.stages:
+        prefixes |= {f"down{level}": f"model.{2 * level - 1}", f"stage{level}": f"model.{2 * level}"}
+    return Layout(prefixes)
+
+
+v4 = Family(
+    "v4",
+    {
+        "darknet": Release(network, SIZES, STYLE, ORIGIN, layout),
+        "scaled": Release(network, SCALED_SIZES, SCALED_STYLE, SCALED_ORIGIN, scaled_layout),
+    },
+    default_size="tiny",
+    doc=__doc__,
+)
