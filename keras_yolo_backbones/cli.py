@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
 import os
 import signal
 import sys
-import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 from rich.console import Console
 
 from keras_yolo_backbones.commands import export, info
 from keras_yolo_backbones.commands import list as list_command
 from keras_yolo_backbones.errors import ArgumentError, BackboneError
+from keras_yolo_backbones.quiet import native_noise_hidden
 from keras_yolo_backbones.version import __version__
 
 COMMANDS = (list_command, info, export)
@@ -35,7 +34,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     args = _parser().parse_args(argv)
     signal.signal(signal.SIGTERM, _terminate)
-    with _native_noise_hidden(args.verbose):
+    with native_noise_hidden(not args.verbose):
         console = Console(stderr=True)
         try:
             return args.run(args, console)
@@ -68,28 +67,6 @@ def _parser() -> argparse.ArgumentParser:
 def _terminate(*_: object) -> None:
     # As an exception, so that every open file is cleaned up on the way out.
     raise SystemExit(143)
-
-
-@contextlib.contextmanager
-def _native_noise_hidden(verbose: bool) -> Iterator[None]:
-    """Keep what C++ libraries log off the terminal; our own messages still reach it.
-
-    Their loggers write to file descriptor 2 itself, and no setting silences all of them.
-    """
-    if verbose:
-        yield
-        return
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    sys.stderr.flush()
-    before = sys.stderr
-    with tempfile.TemporaryFile() as log, os.fdopen(os.dup(2), "w", buffering=1) as terminal:
-        os.dup2(log.fileno(), 2)
-        sys.stderr = terminal
-        try:
-            yield
-        finally:
-            sys.stderr = before
-            os.dup2(terminal.fileno(), 2)
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 from typing import Any
 
 from rich.console import Console
@@ -82,7 +83,7 @@ def describe(args: argparse.Namespace) -> dict[str, Any]:
             {**level._asdict(), "size": list(tensor.shape[1:3])}
             for level, tensor in zip(pyramid(model), model.output.values(), strict=True)
         ],
-        "parameters": sum(variable.value.shape.num_elements() for variable in model.trainable_variables),
+        "parameters": sum(math.prod(variable.shape) for variable in model.trainable_variables),
         "macs": macs(model),
         "activation": args.activation or release.style.activation,
         "epsilon": release.style.epsilon,

@@ -1,0 +1,141 @@
+"""Latency of one network in every form it can be deployed in, measured against each other in the same run."""
+
+from __future__ import annotations
+
+import os
+import random
+import statistics
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import keras
+
+Candidate = Callable[[np.ndarray], Any]
+"""Runs one batch of images, (1, height, width, channels) float32."""
+
+
+class Latency(NamedTuple):
+    """How long one image takes.
+
+    Attributes:
+        seconds: median over the rounds.
+        ratio: median over the rounds of this candidate's time over the reference's time in the same round.
+        peak_share: multiply-accumulates a second, as a share of what this machine reaches in a matrix product.
+    """
+
+    seconds: float
+    ratio: float
+    peak_share: float
+
+
+def threads() -> int:
+    """CPU threads that every candidate may use: those this process may run on."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def deployed(model: keras.Model, folder: Path, calibration: Any) -> dict[str, Candidate]:
+    """Export a model in every form and load each.
+
+    Args:
+        model: a functional model with one fixed image size.
+        folder: where the files go.
+        calibration: images for the int8 file, as `export_tflite` takes them.
+
+    Returns:
+        Form -> a function that runs it; `"keras"` is the model itself.
+    """
+    from keras_yolo_backbones.export.litert import LiteModel
+    from keras_yolo_backbones.export.onnx import export_onnx
+    from keras_yolo_backbones.export.saved_model import export_saved_model
+    from keras_yolo_backbones.export.tflite import export_tflite
+
+    plain = export_saved_model(model, folder / "plain", fused=False)
+    fused = export_saved_model(model, folder / "fused")
+    float32 = export_tflite(model, folder / "float32.tflite")
+    int8 = export_tflite(model, folder / "int8.tflite", precision="int8", calibration=calibration)
+    onnx = export_onnx(model, folder / "model.onnx")
+    return {
+        "keras": model.predict_on_batch,
+        "saved_model, unfused": saved_model_runner(plain.path),
+        "saved_model": saved_model_runner(fused.path),
+        "onnxruntime": onnx_runner(onnx.path),
+        "tflite float32": LiteModel(float32.path, threads=threads()),
+        "tflite int8": LiteModel(int8.path, threads=threads()),
+    }
+
+
+def measure(
+    candidates: Mapping[str, Candidate], model: keras.Model, *, reference: str = "keras", rounds: int = 15
+) -> dict[str, Latency]:
+    """Time the candidates in turns, in a new order each round, and compare within the round.
+
+    Runtimes leave threads spinning that would steal a core from whoever comes next: each candidate starts after a
+    pause and one untimed call.
+
+    Args:
+        candidates: name -> what to run.
+        model: gives the image size and the cost.
+        reference: the candidate that the ratios refer to.
+        rounds: how often each is timed.
+    """
+    from keras_yolo_backbones.graph.cost import macs
+
+    shape = (1, *model.inputs[0].shape[1:])
+    images = np.random.default_rng(0).random(shape, np.float32)
+    times: dict[str, list[float]] = {name: [] for name in candidates}
+    order, shuffle = list(candidates), random.Random(0).shuffle
+    for _ in range(rounds):
+        shuffle(order)
+        for name in order:
+            time.sleep(0.05)
+            candidates[name](images)
+            start = time.perf_counter()
+            candidates[name](images)
+            times[name].append(time.perf_counter() - start)
+    work, peak = macs(model), matrix_peak()
+    found = {}
+    for name, own in times.items():
+        seconds = statistics.median(own)
+        ratio = statistics.median(a / b for a, b in zip(own, times[reference], strict=True))
+        found[name] = Latency(seconds, ratio, work / seconds / peak)
+    return found
+
+
+def matrix_peak(side: int = 1536, rounds: int = 5) -> float:
+    """Multiply-accumulates a second of this machine in a float32 matrix product, the best of some rounds."""
+    a, b = (np.random.default_rng(seed).random((side, side), np.float32) for seed in (0, 1))
+    best = float("inf")
+    for _ in range(rounds):
+        start = time.perf_counter()
+        a @ b
+        best = min(best, time.perf_counter() - start)
+    return side**3 / best
+
+
+def saved_model_runner(folder: Path) -> Candidate:
+    """The `serving_default` signature of a SavedModel, loaded in Python."""
+    import tensorflow as tf
+
+    loaded = tf.saved_model.load(str(folder))
+
+    def run(images: np.ndarray) -> dict[str, np.ndarray]:
+        outputs = loaded.signatures["serving_default"](tf.constant(images))
+        return {name: tensor.numpy() for name, tensor in outputs.items()}
+
+    return run
+
+
+def onnx_runner(path: Path) -> Candidate:
+    """An ONNX file in onnxruntime on the CPU."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads()
+    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    name = session.get_inputs()[0].name
+    return lambda images: session.run(None, {name: images})
