@@ -1,8 +1,10 @@
 """What the networks are made of. Imports only `keras`, so that they build under every backend."""
 
+from keras_yolo_backbones.blocks.attention import attention, feed_forward, psa
 from keras_yolo_backbones.blocks.conv import conv, depthwise, pad, split_conv
 from keras_yolo_backbones.blocks.csp import Unit, add, bottleneck, c2f, c3, chain, concat, cross_stage, merge, two_convs
 from keras_yolo_backbones.blocks.elan import conv_down, elan, pooled_down, two_elans
+from keras_yolo_backbones.blocks.layers import LearnedScale, MatMul, ReshapeLike
 from keras_yolo_backbones.blocks.pooling import (
     Pooling,
     halve,
@@ -18,10 +20,14 @@ from keras_yolo_backbones.blocks.style import ACTIVATIONS, Style, check_activati
 
 __all__ = [
     "ACTIVATIONS",
+    "LearnedScale",
+    "MatMul",
     "Pooling",
+    "ReshapeLike",
     "Style",
     "Unit",
     "add",
+    "attention",
     "bottleneck",
     "bottleneck_csp",
     "c2f",
@@ -34,6 +40,7 @@ __all__ = [
     "cross_stage",
     "depthwise",
     "elan",
+    "feed_forward",
     "halve",
     "largest_first",
     "max_pool",
@@ -44,6 +51,7 @@ __all__ = [
     "pooled_down",
     "pools",
     "sppcsp",
+    "psa",
     "sppcspc",
     "sppf",
     "two_convs",

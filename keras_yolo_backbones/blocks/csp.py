@@ -72,22 +72,30 @@ def bottleneck(
 
 
 def c2f(
-    x: keras.KerasTensor, channels: int, repeats: int, *, unit: Unit = bottleneck, style: Style, name: str
+    x: keras.KerasTensor,
+    channels: int,
+    repeats: int,
+    *,
+    hidden: int | None = None,
+    unit: Unit = bottleneck,
+    style: Style,
+    name: str,
 ) -> keras.KerasTensor:
     """Two halves of one conv, a chain from the second; everything meets (YOLOv8's C2f).
 
     Args:
         x: (batch, height, width, any).
-        channels: output channels; each half has `channels // 2`.
+        channels: output channels.
         repeats: length of the chain.
+        hidden: channels of each half, `channels // 2` by default.
         unit: its links; they keep the half's shape.
 
     Returns:
         (batch, height, width, channels).
     """
-    half = channels // 2
-    first, second = split_conv(x, 2 * half, style=style, name=f"{name}.cv1")
-    links = chain(second, half, repeats, unit=unit, style=style, name=f"{name}.m")
+    hidden = hidden or channels // 2
+    first, second = split_conv(x, 2 * hidden, style=style, name=f"{name}.cv1")
+    links = chain(second, hidden, repeats, unit=unit, style=style, name=f"{name}.m")
     return merge([first, *links], channels, close="cv2", style=style, name=name)
 
 

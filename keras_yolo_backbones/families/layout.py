@@ -64,6 +64,41 @@ def numbered(modules: Iterable[str | None], before: str = "") -> dict[str, str]:
     return {module: f"{before}{i}" for i, module in enumerate(modules) if module is not None}
 
 
+def paired(top: int, *context: str) -> dict[str, str]:
+    """Prefixes of Ultralytics' YAML files: the stem, a `down` and a `stage` for every level, then what is on top.
+
+    Args:
+        top: the highest level.
+        context: modules on top of the last stage.
+    """
+    pairs = [f"{module}{level}" for level in range(2, top + 1) for module in ("down", "stage")]
+    return numbered(["stem", *pairs, *context], "model.")
+
+
+def per_head(original: str, size: int, part: slice) -> Piece:
+    """The part of an attention's joint conv that is one of q, k and v.
+
+    Args:
+        original: the joint conv, such as `"attn.qkv"`.
+        size: its output channels for each head; the heads follow one another.
+        part: which of a head's channels these are.
+    """
+
+    def take(tensor: Any) -> Any:
+        rest = tensor.shape[1:]
+        return tensor.reshape(-1, size, *rest)[:, part].reshape(-1, *rest)
+
+    return Piece(original, take)
+
+
+def psa_pieces(channels: int) -> dict[str, Piece]:
+    """q, k and v of the attention in a PSA block on `channels` channels."""
+    width = channels // max(channels // 64, 1)
+    key = width // 2
+    parts = {"attn.q": slice(key), "attn.k": slice(key, 2 * key), "attn.v": slice(2 * key, None)}
+    return {name: per_head("attn.qkv", 2 * key + width, part) for name, part in parts.items()}
+
+
 def _focus(tensor: Any) -> Any:
     if tensor.ndim != 4:
         return tensor

@@ -16,7 +16,7 @@ import keras
 
 from keras_yolo_backbones.blocks import Pooling, Style, bottleneck, c3, conv, pools, sppf, two_convs
 from keras_yolo_backbones.families.family import Family, Origin, Release
-from keras_yolo_backbones.families.layout import FOCUS, Layout
+from keras_yolo_backbones.families.layout import FOCUS, Layout, paired
 from keras_yolo_backbones.families.scale import Scale
 
 STYLE = Style(activation="silu", epsilon=1e-3, momentum=0.97)
@@ -85,11 +85,7 @@ def network_5_0(images: keras.KerasTensor, scale: Scale, style: Style, *, spp: b
 
 def layout(scale: Scale) -> Layout:
     """Ultralytics numbers the layers of its YAML file: stem 0, then two a stage, SPPF last."""
-    prefixes = {"stem": "model.0"}
-    for level in STAGES[scale.top]:
-        prefixes[f"down{level}"] = f"model.{2 * level - 3}"
-        prefixes[f"stage{level}"] = f"model.{2 * level - 2}"
-    return Layout(prefixes | {"spp": f"model.{2 * scale.top - 1}"})
+    return Layout(paired(scale.top, "spp"))
 
 
 def layout_5_0(scale: Scale) -> Layout:

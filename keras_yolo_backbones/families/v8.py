@@ -10,7 +10,7 @@ import keras
 
 from keras_yolo_backbones.blocks import Style, c2f, conv, sppf
 from keras_yolo_backbones.families.family import Family, Origin, Release
-from keras_yolo_backbones.families.layout import Layout
+from keras_yolo_backbones.families.layout import Layout, paired
 from keras_yolo_backbones.families.scale import Scale
 
 STYLE = Style(activation="silu", epsilon=1e-3, momentum=0.97)
@@ -59,11 +59,7 @@ def network(images: keras.KerasTensor, scale: Scale, style: Style, *, spp: bool)
 
 def layout(scale: Scale) -> Layout:
     """Ultralytics numbers the layers of its YAML file: stem 0, then two a stage, SPPF last."""
-    prefixes = {"stem": "model.0"}
-    for level in STAGES[scale.top]:
-        prefixes[f"down{level}"] = f"model.{2 * level - 3}"
-        prefixes[f"stage{level}"] = f"model.{2 * level - 2}"
-    return Layout(prefixes | {"spp": f"model.{2 * scale.top - 1}"})
+    return Layout(paired(scale.top, "spp"))
 
 
 v8 = Family("v8", Release(network, SIZES, STYLE, ORIGIN, layout), default_size="s", doc=__doc__)

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 import keras
 import numpy as np
 
+from keras_yolo_backbones.blocks import LearnedScale
 from keras_yolo_backbones.errors import CheckpointError
 from keras_yolo_backbones.families import Layout
 
@@ -79,7 +80,8 @@ def _slot(layer: keras.Layer, variable: keras.Variable, path: str, layout: Layou
             tensor = tensor[start : start + _outputs(layer, variable)]
         return _to_keras(layer, tensor)
 
-    return Slot(variable, path, f"{original}.{_NAMES.get(variable.name, variable.name)}", take)
+    key = original if isinstance(layer, LearnedScale) else f"{original}.{_NAMES.get(variable.name, variable.name)}"
+    return Slot(variable, path, key, take)
 
 
 def _outputs(layer: keras.Layer, variable: keras.Variable) -> int:

@@ -1,0 +1,44 @@
+"""YOLO11 backbone: stages of C3k2, SPPF and attention (C2PSA) on top.
+
+Input: RGB in [0, 1], (batch, height, width, 3). Levels: P2 … P5 at strides 4 … 32.
+Source: Ultralytics YOLO11, pip package `ultralytics` 8.4.190 (AGPL-3.0); no paper. SiLU, batch norm epsilon 1e-3.
+"""
+
+from __future__ import annotations
+
+import keras
+
+from keras_yolo_backbones.blocks import Style, psa, sppf
+from keras_yolo_backbones.families.c3k2 import SIZES, UNITS, C3k2Scale, trunk
+from keras_yolo_backbones.families.family import Family, Origin, Release
+from keras_yolo_backbones.families.layout import Layout, paired, psa_pieces
+
+STYLE = Style(activation="silu", epsilon=1e-3, momentum=0.97)
+
+STAGES = {2: (128, 256, 0.25), 3: (256, 512, 0.25), 4: (512, 512, 0.5), 5: (1024, 1024, 0.5)}
+"""Level -> (channels of the conv, channels of the stage, share of them in each of its halves), at width 1."""
+
+ORIGIN = Origin(
+    project="Ultralytics YOLO11",
+    url="https://github.com/ultralytics/ultralytics",
+    version="8.4.190",
+    licence="AGPL-3.0",
+    weights_licence="AGPL-3.0",
+)
+
+
+def network(images: keras.KerasTensor, scale: C3k2Scale, style: Style, *, spp: bool) -> dict[str, keras.KerasTensor]:
+    """All levels of one YOLO11 backbone."""
+    levels = trunk(images, scale, STAGES, style=style)
+    if spp:
+        x = sppf(levels["P5"], scale.channels(1024), style=style, name="spp")
+        levels["P5"] = psa(x, scale.repeats(UNITS), style=style, name="psa")
+    return levels
+
+
+def layout(scale: C3k2Scale) -> Layout:
+    """Ultralytics numbers the layers of its YAML file: stem 0, then two a stage, SPPF and C2PSA last."""
+    return Layout(paired(5, "spp", "psa"), pieces=psa_pieces(scale.channels(1024) // 2))
+
+
+v11 = Family("v11", Release(network, SIZES, STYLE, ORIGIN, layout), default_size="s", doc=__doc__)
