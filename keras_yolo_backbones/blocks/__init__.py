@@ -15,6 +15,7 @@ from keras_yolo_backbones.blocks.pooling import (
     sppcspc,
     sppf,
 )
+from keras_yolo_backbones.blocks.rep import rep_conv, rep_depthwise, rep_vgg
 from keras_yolo_backbones.blocks.shared_norm import bottleneck_csp, sppcsp
 from keras_yolo_backbones.blocks.style import ACTIVATIONS, Style, check_activation
 
@@ -52,6 +53,9 @@ __all__ = [
     "pools",
     "sppcsp",
     "psa",
+    "rep_conv",
+    "rep_depthwise",
+    "rep_vgg",
     "sppcspc",
     "sppf",
     "two_convs",

@@ -1,0 +1,67 @@
+"""YOLO26 backbone: YOLO11's stages of C3k2 and its attention on top; between them an SPPF of its own.
+
+Input: RGB in [0, 1], (batch, height, width, 3). Levels: P2 … P5 at strides 4 … 32, P6 at 64 in the sizes ending in 6.
+Source: Ultralytics YOLO26, pip package `ultralytics` 8.4.190 (AGPL-3.0); no paper. SiLU, batch norm epsilon 1e-3.
+
+The first conv of its SPPF has no activation, whatever the network's is.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+import keras
+
+from keras_yolo_backbones.blocks import Style, add, conv, merge, pools, psa
+from keras_yolo_backbones.families.c3k2 import SIZES as SIZES_11
+from keras_yolo_backbones.families.c3k2 import UNITS, C3k2Scale, trunk
+from keras_yolo_backbones.families.family import Family, Origin, Release
+from keras_yolo_backbones.families.layout import Layout, paired, psa_pieces
+
+STYLE = Style(activation="silu", epsilon=1e-3, momentum=0.97)
+
+SIZES = SIZES_11 | {f"{size}6": dataclasses.replace(scale, top=6) for size, scale in SIZES_11.items()}
+
+STAGES = {
+    5: {2: (128, 256, 0.25), 3: (256, 512, 0.25), 4: (512, 512, 0.5), 5: (1024, 1024, 0.5)},
+    6: {2: (128, 256, 0.25), 3: (256, 512, 0.25), 4: (512, 512, 0.5), 5: (768, 768, 0.5), 6: (1024, 1024, 0.5)},
+}
+"""Top level -> level -> (channels of the conv, channels of the stage, share of them in each half), at width 1."""
+
+ORIGIN = Origin(
+    project="Ultralytics YOLO26",
+    url="https://github.com/ultralytics/ultralytics",
+    version="8.4.190",
+    licence="AGPL-3.0",
+    weights_licence="AGPL-3.0",
+)
+
+
+def network(images: keras.KerasTensor, scale: C3k2Scale, style: Style, *, spp: bool) -> dict[str, keras.KerasTensor]:
+    """All levels of one YOLO26 backbone."""
+    levels = trunk(images, scale, STAGES[scale.top], style=style)
+    if spp:
+        top = f"P{scale.top}"
+        context = residual_sppf if scale.top == 5 else plain_sppf
+        x = context(levels[top], scale.channels(1024), style=style, name="spp")
+        levels[top] = psa(x, scale.repeats(UNITS), style=style, name="psa")
+    return levels
+
+
+def plain_sppf(x: keras.KerasTensor, channels: int, *, style: Style, name: str) -> keras.KerasTensor:
+    """`sppf` without an activation before the pools."""
+    y = conv(x, x.shape[-1] // 2, activate=False, style=style, name=f"{name}.cv1")
+    return merge(pools(y, style=style, name=name), channels, close="cv2", style=style, name=name)
+
+
+def residual_sppf(x: keras.KerasTensor, channels: int, *, style: Style, name: str) -> keras.KerasTensor:
+    """x + `plain_sppf`."""
+    return add(x, plain_sppf(x, channels, style=style, name=name), style=style, name=name)
+
+
+def layout(scale: C3k2Scale) -> Layout:
+    """Ultralytics numbers the layers of its YAML file: stem 0, then two a stage, SPPF and C2PSA last."""
+    return Layout(paired(scale.top, "spp", "psa"), pieces=psa_pieces(scale.channels(1024) // 2))
+
+
+v26 = Family("v26", Release(network, SIZES, STYLE, ORIGIN, layout), default_size="s", doc=__doc__)
