@@ -4,6 +4,7 @@ from keras_yolo_backbones.blocks.attention import attention, feed_forward, psa
 from keras_yolo_backbones.blocks.conv import conv, depthwise, pad, split_conv
 from keras_yolo_backbones.blocks.csp import Unit, add, bottleneck, c2f, c3, chain, concat, cross_stage, merge, two_convs
 from keras_yolo_backbones.blocks.elan import conv_down, elan, pooled_down, two_elans
+from keras_yolo_backbones.blocks.gelan import average_down, gelan, mixed_down, rep_csp, spp_elan
 from keras_yolo_backbones.blocks.layers import LearnedScale, MatMul, ReshapeLike
 from keras_yolo_backbones.blocks.pooling import (
     Pooling,
@@ -29,6 +30,7 @@ __all__ = [
     "Unit",
     "add",
     "attention",
+    "average_down",
     "bottleneck",
     "bottleneck_csp",
     "c2f",
@@ -42,10 +44,12 @@ __all__ = [
     "depthwise",
     "elan",
     "feed_forward",
+    "gelan",
     "halve",
     "largest_first",
     "max_pool",
     "merge",
+    "mixed_down",
     "pad",
     "split_conv",
     "pooled_branch",
@@ -54,9 +58,11 @@ __all__ = [
     "sppcsp",
     "psa",
     "rep_conv",
+    "rep_csp",
     "rep_depthwise",
     "rep_vgg",
     "sppcspc",
+    "spp_elan",
     "sppf",
     "two_convs",
     "two_elans",

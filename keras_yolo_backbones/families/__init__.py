@@ -7,12 +7,13 @@ from keras_yolo_backbones.families.v4 import v4
 from keras_yolo_backbones.families.v5 import v5
 from keras_yolo_backbones.families.v7 import v7
 from keras_yolo_backbones.families.v8 import v8
+from keras_yolo_backbones.families.v9 import v9
 from keras_yolo_backbones.families.v10 import v10
 from keras_yolo_backbones.families.v11 import v11
 from keras_yolo_backbones.families.v26 import v26
 from keras_yolo_backbones.families.yolox import yolox
 
-FAMILIES: dict[str, Family] = {family.name: family for family in (v3, v4, v5, v7, v8, v10, v11, v26, yolox)}
+FAMILIES: dict[str, Family] = {family.name: family for family in (v3, v4, v5, v7, v8, v9, v10, v11, v26, yolox)}
 
 __all__ = [
     "FAMILIES",
@@ -25,6 +26,7 @@ __all__ = [
     "v5",
     "v7",
     "v8",
+    "v9",
     "v10",
     "v11",
     "v26",

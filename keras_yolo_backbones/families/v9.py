@@ -1,0 +1,174 @@
+"""YOLOv9 backbone: GELAN stages with re-parameterizable convs, SPPELAN on top; size e runs over the image twice.
+
+Input: RGB in [0, 1], (batch, height, width, 3). Levels: P2 … P5 at strides 4 … 32.
+Source: WongKinYiu/yolov9, commit 5b1ea9a (GPL-3.0), numbered as in the pip package `ultralytics` 8.4.190; "YOLOv9:
+Learning What You Want to Learn Using Programmable Gradient Information", arXiv:2402.13616. SiLU, batch norm epsilon
+1e-3.
+
+Where the original cuts the channels of a map in two (ADown), the conv before it makes two halves here.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from functools import partial
+
+import keras
+
+from keras_yolo_backbones.blocks import (
+    Style,
+    average_down,
+    concat,
+    conv,
+    conv_down,
+    gelan,
+    mixed_down,
+    rep_csp,
+    split_conv,
+    spp_elan,
+)
+from keras_yolo_backbones.families.family import Family, Origin, Release
+from keras_yolo_backbones.families.layout import Layout, numbered, paired
+
+
+@dataclasses.dataclass(frozen=True)
+class Light:
+    """Sizes t, s and m, which average before they halve.
+
+    Attributes:
+        stem: channels of the first conv; the second has twice as many.
+        stages: level -> channels.
+        repeats: units in each link of a GELAN.
+        first: the links of P2.
+    """
+
+    stem: int
+    stages: Mapping[int, int]
+    repeats: int
+    first: Callable[..., keras.KerasTensor]
+    top: int = 5
+
+
+@dataclasses.dataclass(frozen=True)
+class Heavy:
+    """Sizes c and e, which halve by `mixed_down`.
+
+    Attributes:
+        stages: level -> (channels of a GELAN's halves together, its output channels).
+        repeats: units in each link.
+        run: the network: one pass or two.
+    """
+
+    stages: Mapping[int, tuple[int, int]]
+    repeats: int
+    run: Callable[..., dict[str, keras.KerasTensor]]
+    top: int = 5
+
+
+STYLE = Style(activation="silu", epsilon=1e-3, momentum=0.97)
+
+LINKS = {1: 64, 2: 128, 3: 256, 4: 512, 5: 1024}
+"""Level of size e's second pass -> channels of the convs from the first pass that are added to it."""
+
+ORIGIN = Origin(
+    project="YOLOv9",
+    url="https://github.com/WongKinYiu/yolov9",
+    version="5b1ea9a8b3f0ffe4fe0e203ec6232d788bb3fcff",
+    licence="GPL-3.0",
+    weights_licence="GPL-3.0",
+    paper="YOLOv9: Learning What You Want to Learn Using Programmable Gradient Information, arXiv:2402.13616",
+)
+
+
+def light(images: keras.KerasTensor, spec: Light, style: Style) -> dict[str, keras.KerasTensor]:
+    """Sizes t, s and m."""
+    levels = {}
+    x = conv_down(images, spec.stem, style=style, name="stem")
+    for level, channels in spec.stages.items():
+        if level == 2:
+            x = conv_down(x, 2 * spec.stem, style=style, name="down2")
+        else:
+            x = average_down(x, channels, style=style, name=f"down{level}")
+        link = spec.first if level == 2 else partial(rep_csp, repeats=spec.repeats)
+        x = gelan(x, channels, link=link, style=style, name=f"stage{level}")
+        x = levels[f"P{level}"] = conv(x, channels, style=style, name=f"stage{level}.cv4")
+    return levels
+
+
+def once(
+    images: keras.KerasTensor,
+    spec: Heavy,
+    style: Style,
+    *,
+    join: Callable[[keras.KerasTensor, int], keras.KerasTensor] = lambda x, _: x,
+    name: str = "",
+) -> dict[str, keras.KerasTensor]:
+    """Size c, and each pass of size e; `join` gets what comes out of every halving, with its level."""
+    levels = {}
+    x = levels["P1"] = join(conv_down(images, 64, style=style, name=f"{name}stem"), 1)
+    x = conv_down(x, 128, style=style, name=f"{name}down2")
+    for level, (hidden, channels) in spec.stages.items():
+        stage, link = f"{name}stage{level}", partial(rep_csp, repeats=spec.repeats)
+        x = gelan(join(x, level), hidden, link=link, style=style, name=stage)
+        halves = split_conv(x, channels, style=style, name=f"{stage}.cv4")
+        levels[f"P{level}"] = concat(halves, style=style, name=f"{stage}.halves")
+        if level < spec.top:
+            x = mixed_down(halves, style=style, name=f"{name}down{level + 1}")
+    return levels
+
+
+def twice(images: keras.KerasTensor, spec: Heavy, style: Style) -> dict[str, keras.KerasTensor]:
+    """Size e: each level of a first pass is added, through 1×1 convs, to that and all larger maps of a second."""
+    first = once(images, spec, style, name="pre.")
+
+    def join(x: keras.KerasTensor, level: int) -> keras.KerasTensor:
+        links = [link(first[f"P{source}"], source, level, style=style) for source in range(level, spec.top + 1)]
+        return keras.layers.Add(name=f"join{level}.add", dtype=style.dtype)([*links, x])
+
+    return once(images, spec, style, join=join)
+
+
+def link(x: keras.KerasTensor, source: int, level: int, *, style: Style) -> keras.KerasTensor:
+    """A 1×1 conv with bias from level `source` of the first pass, enlarged to `level` (CBLinear and CBFuse)."""
+    start = sum(LINKS[lower] for lower in range(1, level))
+    name = f"link{source}.at{start}"
+    x = keras.layers.Conv2D(LINKS[level], 1, data_format="channels_last", name=f"{name}.conv", dtype=style.dtype)(x)
+    if source == level:
+        return x
+    factor = 2 ** (source - level)
+    return keras.layers.UpSampling2D(factor, data_format="channels_last", name=f"{name}.up", dtype=style.dtype)(x)
+
+
+SIZES = {
+    "t": Light(stem=16, stages={2: 32, 3: 64, 4: 96, 5: 128}, repeats=3, first=partial(conv, kernel=3)),
+    "s": Light(stem=32, stages={2: 64, 3: 128, 4: 192, 5: 256}, repeats=3, first=partial(conv, kernel=3)),
+    "m": Light(stem=32, stages={2: 128, 3: 240, 4: 360, 5: 480}, repeats=1, first=partial(rep_csp, repeats=1)),
+    "c": Heavy(stages={2: (128, 256), 3: (256, 512), 4: (512, 512), 5: (512, 512)}, repeats=1, run=once),
+    "e": Heavy(stages={2: (128, 256), 3: (256, 512), 4: (512, 1024), 5: (512, 1024)}, repeats=2, run=twice),
+}
+
+
+def network(images: keras.KerasTensor, spec: Light | Heavy, style: Style, *, spp: bool) -> dict[str, keras.KerasTensor]:
+    """All levels of one YOLOv9 backbone."""
+    if isinstance(spec, Light):
+        levels, channels = light(images, spec, style), spec.stages[5]
+    else:
+        levels, channels = spec.run(images, spec, style), 512
+    if spp:
+        levels["P5"] = spp_elan(levels["P5"], channels, style=style, name="spp")
+    return levels
+
+
+def layout(spec: Light | Heavy) -> Layout:
+    """Layer numbers of the YAML file; size e has the first pass, the convs between, and a sum behind each halving."""
+    if isinstance(spec, Light) or spec.run is once:
+        return Layout(paired(5, "spp"))
+    modules = [None, "pre.stem", *(f"pre.{module}{level}" for level in range(2, 6) for module in ("down", "stage"))]
+    modules += [*(f"link{level}" for level in LINKS), "stem", None]
+    for level in range(2, 6):
+        modules += [f"down{level}", None, f"stage{level}"]
+    return Layout(numbered([*modules, "spp"], "model."))
+
+
+v9 = Family("v9", Release(network, SIZES, STYLE, ORIGIN, layout), default_size="s", doc=__doc__)
