@@ -176,7 +176,8 @@ class Family:
         outputs = {level: pyramid[level] for level in levels}
         if neck_channels is not None:
             outputs = {k: conv(x, neck_channels, style=style, name=f"neck.{k}") for k, x in outputs.items()}
-        inputs = images if input_tensor is None else keras.utils.get_source_inputs(input_tensor)
+        sources = [images] if input_tensor is None else keras.utils.get_source_inputs(input_tensor)
+        inputs = sources[0] if len(sources) == 1 else sources
         return keras.Model(inputs, outputs, name=name or self.variant(size, release))
 
     def variant(self, size: str, release: str | None = None) -> str:

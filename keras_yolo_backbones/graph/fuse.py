@@ -10,7 +10,7 @@ import numpy as np
 from keras_yolo_backbones.errors import GraphError
 from keras_yolo_backbones.graph.agreement import agreement, probe
 from keras_yolo_backbones.graph.ir import Graph, Node
-from keras_yolo_backbones.graph.read import read
+from keras_yolo_backbones.graph.read import functional, read
 from keras_yolo_backbones.graph.rewrite import rebuild
 
 TOLERANCE = {"float32": 5e-5, "float64": 1e-10, "bfloat16": 0.2, "float16": 0.05}
@@ -42,6 +42,7 @@ def fuse(model: keras.Model) -> keras.Model:
     Raises:
         GraphError: the model is not functional, holds a layer that cannot be rebuilt, or the fused model disagrees.
     """
+    model = functional(model)
     fused = _fold(read(model))
     check_same(model, fused)
     return fused
@@ -70,7 +71,7 @@ def _fold(graph: Graph) -> keras.Model:
         if node in folded:
             return args[0]
         if node in norm_of:
-            return _folded(node.layer, norm_of[node].layer, args[0])
+            return _folded(node.layer, norm_of[node].layer, args[0], graph.label(node))
         return NotImplemented
 
     return rebuild(graph, rule)
@@ -99,9 +100,9 @@ def _same_axis(conv: keras.Layer, norm: keras.layers.BatchNormalization) -> bool
     return norm.axis % rank == channels
 
 
-def _folded(conv: keras.Layer, norm: keras.layers.BatchNormalization, x: Any) -> Any:
-    """Call a copy of `conv` on `x` that has `norm` in its kernel and bias."""
-    copy = type(conv).from_config(conv.get_config() | {"use_bias": True})
+def _folded(conv: keras.Layer, norm: keras.layers.BatchNormalization, x: Any, name: str) -> Any:
+    """Call a copy of `conv`, under `name`, on `x`; it has `norm` in its kernel and bias."""
+    copy = type(conv).from_config(conv.get_config() | {"use_bias": True, "name": name})
     y = copy(x)
     kernel, bias = fold(conv, norm)
     copy.set_weights([kernel, bias])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections import Counter
 from typing import Any
 
 from keras import tree
@@ -59,6 +60,7 @@ class Graph:
             self._calls[id(node.layer)] = self._calls.get(id(node.layer), 0) + 1
             for value in node.inputs:
                 self._consumers.setdefault(value.node, []).append(node)
+        self._same_name = Counter(layer.name for layer in {id(node.layer): node.layer for node in nodes}.values())
         self._returned = {leaf.node for leaf in tree.flatten(outputs)}
 
     def consumers(self, node: Node) -> list[Node]:
@@ -69,6 +71,10 @@ class Graph:
         """The single node that uses the output of `node`, `None` if there are others or the model returns it."""
         found = self.consumers(node)
         return found[0] if len(found) == 1 and node not in self._returned else None
+
+    def label(self, node: Node) -> str:
+        """The name for what stands in place of `node` in a new model: the layer's own if no other layer has it."""
+        return node.layer.name if self._same_name[node.layer.name] == 1 else node.name
 
     def called_once(self, layer: Any) -> bool:
         """Whether the model calls `layer` exactly once."""

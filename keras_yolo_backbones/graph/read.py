@@ -24,7 +24,7 @@ def read(model: keras.Model) -> Graph:
         GraphError: the model is subclassed or not built, or holds a layer that cannot give its config.
     """
     nodes: list[Node] = []
-    inputs, outputs = _read(_functional(model), nodes, prefix="", arguments=None, training=None)
+    inputs, outputs = _read(functional(model), nodes, prefix="", arguments=None, training=None)
     return Graph(model.name, nodes, inputs, outputs)
 
 
@@ -70,7 +70,7 @@ def _read(
             kwargs["training"] = training
         name = f"{prefix}{layer}"
         if _is_functional(operation):
-            inner = _functional(operation)
+            inner = functional(operation)
             _, outputs = _read(
                 inner, nodes, prefix=f"{name}.", arguments=args, training=kwargs.get("training", training)
             )
@@ -111,8 +111,12 @@ def _is_functional(operation: Any) -> bool:
     )
 
 
-def _functional(model: keras.Model) -> keras.Model:
-    """`model` in functional form."""
+def functional(model: keras.Model) -> keras.Model:
+    """`model` in functional form: itself, or the same layers as a functional model if it is sequential.
+
+    Raises:
+        GraphError: the model is subclassed or not built.
+    """
     if not _is_functional(model):
         raise GraphError(
             f"{getattr(model, 'name', model)!r} is a {type(model).__name__}, no functional model; "

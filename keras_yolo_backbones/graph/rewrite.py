@@ -29,7 +29,7 @@ def rebuild(
         dtype: a dtype policy for all copies in place of their own.
     """
     built: dict[Value, Any] = {}
-    copies = _Copies(dtype)
+    copies = _Copies(graph, dtype)
 
     def new(leaf: Any) -> Any:
         return built[leaf] if isinstance(leaf, Value) else leaf
@@ -59,17 +59,16 @@ def recast(model: keras.Model, dtype: str) -> keras.Model:
 
 
 class _Copies:
-    """Copies of layers, one for each original, under names that are unique in the new model."""
+    """Copies of layers, one for each original."""
 
-    def __init__(self, dtype: str | None) -> None:
+    def __init__(self, graph: Graph, dtype: str | None) -> None:
+        self._graph = graph
         self._dtype = dtype
         self._of: dict[int, tuple[Any, Any]] = {}
-        self._names: set[str] = set()
 
     def call(self, node: Node, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if _is_input(node.layer):
             layer = node.layer
-            self._names.add(layer.name)
             return keras.Input(batch_shape=layer.batch_shape, dtype=layer.dtype, name=layer.name)
         if id(node.layer) not in self._of:
             self._of[id(node.layer)] = node.layer, self._copy(node)
@@ -81,9 +80,7 @@ class _Copies:
                 new.set_weights(old.get_weights())
 
     def _copy(self, node: Node) -> Any:
-        config = node.layer.get_config()
-        config["name"] = node.layer.name if node.layer.name not in self._names else node.name
-        self._names.add(config["name"])
+        config = node.layer.get_config() | {"name": self._graph.label(node)}
         if self._dtype is not None and "dtype" in config:
             config["dtype"] = self._dtype
         try:

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import keras
 
 from keras_yolo_backbones.errors import ArgumentError, ExportError
-from keras_yolo_backbones.graph.read import read
+from keras_yolo_backbones.graph.read import functional, read
 
 
 class ImageInput(NamedTuple):
@@ -74,7 +74,7 @@ def _largest_pixel(model: keras.Model) -> float:
 
 def named_outputs(model: keras.Model) -> dict[str, keras.KerasTensor]:
     """The outputs of `model` by name: its dict's keys, or the names of the layers that made them."""
-    outputs = model.output
+    outputs = functional(model).output
     if isinstance(outputs, dict):
         return outputs
-    return dict(zip(model.output_names, model.outputs, strict=True))
+    return dict(zip(functional(model).output_names, model.outputs, strict=True))

@@ -1,0 +1,70 @@
+"""What the tests share: small real photographs, one small network, and its exported files, made once."""
+
+from __future__ import annotations
+
+import os
+
+os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+SIDE = 64
+ROOT = Path(__file__).parents[1]
+DATA = Path(__file__).parent / "data"
+
+
+@pytest.fixture(scope="session")
+def photographs() -> np.ndarray:
+    """Sixteen crops of scikit-learn's two photographs, (16, 64, 64, 3) uint8."""
+    from sklearn.datasets import load_sample_images
+
+    crops = []
+    for photograph in load_sample_images().images:
+        for index in range(8):
+            top, left = 40 * index, 70 * index
+            crops.append(photograph[top : top + SIDE, left : left + SIDE])
+    return np.stack(crops)
+
+
+@pytest.fixture(scope="session")
+def model():
+    """YOLOv8-n with ReLU6 at 64 pixels, with batch norms that do something."""
+    import keras_yolo_backbones as kyb
+
+    return disturbed(kyb.v8("n", activation="relu6", input_shape=(SIDE, SIDE, 3)))
+
+
+def disturbed(model, seed: int = 0):
+    """Give every batch norm of `model` statistics and weights of its own, so that folding it can go wrong."""
+    import keras
+
+    random = np.random.default_rng(seed)
+    for layer in model.layers:
+        if isinstance(layer, keras.layers.BatchNormalization):
+            channels = layer.moving_mean.shape[0]
+            layer.gamma.assign(random.uniform(0.8, 1.6, channels))
+            layer.beta.assign(random.uniform(-0.3, 0.6, channels))
+            layer.moving_mean.assign(random.uniform(-0.2, 0.2, channels))
+            layer.moving_variance.assign(random.uniform(0.1, 0.4, channels))
+    return model
+
+
+def in_subprocess(code: str, *, environment: dict[str, str] | None = None, timeout: int = 300) -> str:
+    """Run Python code in a fresh process from the project's root and return what it printed."""
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=ROOT,
+        env=os.environ | (environment or {}),
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    return done.stdout

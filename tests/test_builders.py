@@ -1,0 +1,184 @@
+"""The common signature, on YOLOv8: what each argument does to the network."""
+
+from __future__ import annotations
+
+import json
+
+import keras
+import numpy as np
+import pytest
+from conftest import DATA, in_subprocess
+
+import keras_yolo_backbones as kyb
+from keras_yolo_backbones.blocks import ACTIVATIONS
+
+REFERENCE = json.loads((DATA / "v8_reference.json").read_text())
+
+
+def parameters(model: keras.Model) -> int:
+    return sum(int(np.prod(variable.shape)) for variable in model.trainable_variables)
+
+
+@pytest.mark.parametrize("size", REFERENCE)
+def test_counts_equal_the_original(size):
+    expected = REFERENCE[size]
+    model = kyb.v8(size, levels=tuple(expected["channels"]))
+    assert parameters(model) == expected["parameters"]
+    assert kyb.macs(model) == expected["macs_640"]
+    assert {level.name: level.channels for level in kyb.pyramid(model)} == expected["channels"]
+    plain = kyb.v8(size, spp=False, input_shape=(64, 64, 3))
+    assert parameters(plain) == expected["parameters_without_top"]
+
+
+def test_defaults():
+    model = kyb.v8()
+    assert model.name == "v8-s"
+    assert (model.input.name, model.input.shape) == ("images", (None, 640, 640, 3))
+    assert {name: tensor.shape for name, tensor in model.output.items()} == {
+        "P3": (None, 80, 80, 128),
+        "P4": (None, 40, 40, 256),
+        "P5": (None, 20, 20, 512),
+    }
+
+
+def test_p6_networks_return_p6():
+    model = kyb.v8("n6", input_shape=(128, 64, 3))
+    assert [tuple(level) for level in kyb.pyramid(model)] == [
+        ("P3", 8, 64),
+        ("P4", 16, 128),
+        ("P5", 32, 192),
+        ("P6", 64, 256),
+    ]
+
+
+def test_levels_come_in_the_order_asked_for():
+    model = kyb.v8("n", levels=("P5", "P2"), input_shape=(64, 64, 3))
+    assert list(model.output) == ["P5", "P2"]
+    assert model.output["P2"].shape == (None, 16, 16, 32)
+
+
+def test_levels_that_nobody_asked_for_cost_nothing():
+    model = kyb.v8("n", levels=("P2",), input_shape=(64, 64, 3))
+    assert not any(layer.name.startswith(("stage3", "down3", "spp")) for layer in model.layers)
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_every_activation_replaces_all(activation):
+    model = kyb.v8("n", activation=activation, input_shape=(32, 32, 3))
+    acts = [layer.get_config() | {"name": ""} for layer in model.layers if layer.name.endswith(".act")]
+    kinds = {json.dumps(config, default=str) for config in acts}
+    assert len(kinds) == 1
+    outputs = model.predict_on_batch(np.ones((1, 32, 32, 3), np.float32))
+    assert all(np.isfinite(value).all() for value in outputs.values())
+
+
+@pytest.mark.parametrize(
+    ("activation", "at_minus_4", "at_8"),
+    [
+        ("silu", -4 / (1 + np.exp(4)), 8 / (1 + np.exp(-8))),
+        ("relu", 0.0, 8.0),
+        ("relu6", 0.0, 6.0),
+        ("leaky_relu", -0.4, 8.0),
+        ("mish", -4 * np.tanh(np.log1p(np.exp(-4))), 8 * np.tanh(np.log1p(np.exp(8)))),
+        ("hard_swish", 0.0, 8.0),
+    ],
+)
+def test_activations_are_those_of_the_papers(activation, at_minus_4, at_8):
+    values = np.array([[-4.0, 8.0]], np.float32)
+    result = ACTIVATIONS[activation](name="act")(values)
+    np.testing.assert_allclose(keras.ops.convert_to_numpy(result), [[at_minus_4, at_8]], rtol=1e-5, atol=1e-6)
+
+
+def test_only_stock_layers_and_no_nesting():
+    for layer in kyb.v8("m", input_shape=(64, 64, 3)).layers:
+        assert type(layer).__module__.startswith("keras.src.layers."), layer.name
+        assert not isinstance(layer, (keras.Model, keras.layers.Lambda))
+
+
+def test_neck_channels_project_every_level():
+    model = kyb.v8("n", neck_channels=48, input_shape=(64, 64, 3))
+    assert [level.channels for level in kyb.pyramid(model)] == [48, 48, 48]
+    assert parameters(model) == 1272656 + (64 + 128 + 256) * 48 + 3 * 2 * 48
+
+
+def test_rescaling_takes_pixels():
+    pixels = np.random.default_rng(0).integers(0, 256, (1, 64, 64, 3)).astype(np.float32)
+    plain = kyb.v8("n", input_shape=(64, 64, 3))
+    rescaling = kyb.v8("n", input_shape=(64, 64, 3), include_rescaling=True)
+    rescaling.set_weights(plain.get_weights())
+    a, b = plain.predict_on_batch(pixels / 255), rescaling.predict_on_batch(pixels)
+    for level in a:
+        np.testing.assert_allclose(b[level], a[level], rtol=1e-4, atol=1e-7)
+
+
+def test_builds_on_a_given_tensor():
+    images = keras.Input((64, 96, 3), name="camera")
+    model = kyb.v8("n", input_tensor=images, name="mine")
+    assert (model.name, model.input.name) == ("mine", "camera")
+    assert model.output["P5"].shape == (None, 2, 3, 256)
+
+
+def test_open_sizes_run_at_any_size():
+    model = kyb.v8("n", input_shape=(None, None, 3))
+    for height, width in ((64, 96), (32, 160)):
+        outputs = model.predict_on_batch(np.zeros((1, height, width, 3), np.float32))
+        assert outputs["P4"].shape == (1, height // 16, width // 16, 128)
+
+
+def test_dtype_policy_reaches_every_layer():
+    model = kyb.v8("n", dtype="mixed_bfloat16", input_shape=(64, 64, 3))
+    policies = {layer.dtype_policy.name for layer in model.layers if not isinstance(layer, keras.layers.InputLayer)}
+    assert policies == {"mixed_bfloat16"}
+    assert keras.config.dtype_policy().name == "float32"
+    assert {variable.dtype for variable in model.weights} == {"float32"}
+    assert model.output["P3"].dtype == "bfloat16"
+
+
+def test_sync_batchnorm_reaches_every_batch_norm():
+    for wanted in (False, True):
+        model = kyb.v8("n", sync_batchnorm=wanted, input_shape=(64, 64, 3))
+        norms = [layer for layer in model.layers if isinstance(layer, keras.layers.BatchNormalization)]
+        assert len(norms) == 31
+        assert {norm.synchronized for norm in norms} == {wanted}
+        assert {(norm.epsilon, norm.momentum) for norm in norms} == {(1e-3, 0.97)}
+
+
+def test_global_data_format_changes_nothing():
+    code = """
+import keras, keras_yolo_backbones as kyb
+keras.config.set_image_data_format("channels_first")
+print(kyb.v8("n", input_shape=(64, 64, 3)).output["P3"].shape)
+"""
+    assert "(None, 8, 8, 64)" in in_subprocess(code)
+
+
+def test_saved_model_opens_without_this_package(tmp_path):
+    model = kyb.v8("n", input_shape=(64, 64, 3))
+    images = np.random.default_rng(0).random((1, 64, 64, 3), np.float32)
+    model.save(tmp_path / "v8n.keras")
+    np.save(tmp_path / "images.npy", images)
+    code = f"""
+import sys, keras, numpy as np
+model = keras.models.load_model({str(tmp_path / "v8n.keras")!r})
+outputs = model.predict_on_batch(np.load({str(tmp_path / "images.npy")!r}))
+assert "keras_yolo_backbones" not in sys.modules
+np.savez({str(tmp_path / "outputs.npz")!r}, **outputs)
+"""
+    in_subprocess(code)
+    expected = model.predict_on_batch(images)
+    with np.load(tmp_path / "outputs.npz") as outputs:
+        assert sorted(outputs.files) == ["P3", "P4", "P5"]
+        for level in outputs.files:
+            np.testing.assert_allclose(outputs[level], expected[level], rtol=1e-5, atol=1e-7)
+
+
+def test_gradients_reach_every_weight():
+    import tensorflow as tf
+
+    model = kyb.v8("n", input_shape=(64, 64, 3))
+    with tf.GradientTape() as tape:
+        outputs = model(tf.random.uniform((2, 64, 64, 3), seed=0), training=True)
+        loss = sum(tf.reduce_mean(value**2) for value in outputs.values())
+    gradients = tape.gradient(loss, model.trainable_variables)
+    assert len(gradients) == 31 * 3
+    assert all(gradient is not None and np.isfinite(gradient).all() for gradient in gradients)

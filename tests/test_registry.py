@@ -1,0 +1,48 @@
+"""Names of networks, and levels of models."""
+
+from __future__ import annotations
+
+import keras
+import pytest
+
+import keras_yolo_backbones as kyb
+
+
+def test_names_and_patterns():
+    assert kyb.list_models("v8-*") == [f"v8-{size}" for size in ("n", "s", "m", "l", "x", "n6", "s6", "m6", "l6", "x6")]
+    assert "v8-s" in kyb.list_models("v*-s")
+    assert kyb.list_models("nothing") == []
+    assert len(kyb.list_models()) == len(set(kyb.list_models()))
+
+
+def test_create_builds_what_the_name_says():
+    model = kyb.create("v8-n6", activation="relu", input_shape=(64, 64, 3))
+    assert model.name == "v8-n6"
+    assert kyb.pyramid(model)[-1] == kyb.Level("P6", 64, 256)
+
+
+def test_a_family_alone_is_its_default_size():
+    assert kyb.create("v8", input_shape=(64, 64, 3)).name == "v8-s"
+
+
+def test_every_name_is_fit_for_a_file_name():
+    for name in kyb.list_models():
+        assert name.replace("-", "").replace(".", "").isalnum()
+
+
+def test_pyramid_of_a_model_with_a_neck():
+    backbone = kyb.v8("n", input_shape=(64, 64, 3))
+    neck = {name: keras.layers.Conv2D(7, 1)(tensor) for name, tensor in backbone.output.items()}
+    assert kyb.pyramid(keras.Model(backbone.input, neck)) == (
+        ("P3", 8, 7),
+        ("P4", 16, 7),
+        ("P5", 32, 7),
+    )
+
+
+def test_pyramid_of_something_else():
+    images = keras.Input((8, 8, 3))
+    with pytest.raises(kyb.ArgumentError, match="returns no dict of levels"):
+        kyb.pyramid(keras.Model(images, images))
+    with pytest.raises(kyb.ArgumentError, match=r"outputs of .* that are no levels: boxes"):
+        kyb.pyramid(keras.Model(images, {"boxes": images}))
