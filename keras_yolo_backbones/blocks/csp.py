@@ -99,22 +99,32 @@ def c2f(
     return merge([first, *links], channels, close="cv2", style=style, name=name)
 
 
-def c3(x: keras.KerasTensor, channels: int, repeats: int, *, unit: Unit, style: Style, name: str) -> keras.KerasTensor:
+def c3(
+    x: keras.KerasTensor,
+    channels: int,
+    repeats: int,
+    *,
+    hidden: int | None = None,
+    unit: Unit,
+    style: Style,
+    name: str,
+) -> keras.KerasTensor:
     """Two convs, a chain from the first; its end meets the second conv (YOLOv5's C3).
 
     Args:
         x: (batch, height, width, any).
-        channels: output channels; each branch has `channels // 2`.
+        channels: output channels.
         repeats: length of the chain.
+        hidden: channels of each branch, `channels // 2` by default.
         unit: its links; they keep the branch's shape.
 
     Returns:
         (batch, height, width, channels).
     """
-    half = channels // 2
-    deep = conv(x, half, style=style, name=f"{name}.cv1")
-    skip = conv(x, half, style=style, name=f"{name}.cv2")
-    deep = chain(deep, half, repeats, unit=unit, style=style, name=f"{name}.m")[-1]
+    hidden = hidden or channels // 2
+    deep = conv(x, hidden, style=style, name=f"{name}.cv1")
+    skip = conv(x, hidden, style=style, name=f"{name}.cv2")
+    deep = chain(deep, hidden, repeats, unit=unit, style=style, name=f"{name}.m")[-1]
     return merge([deep, skip], channels, close="cv3", style=style, name=name)
 
 

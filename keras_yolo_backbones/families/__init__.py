@@ -5,6 +5,7 @@ from keras_yolo_backbones.families.layout import Layout
 from keras_yolo_backbones.families.v3 import v3
 from keras_yolo_backbones.families.v4 import v4
 from keras_yolo_backbones.families.v5 import v5
+from keras_yolo_backbones.families.v6 import v6
 from keras_yolo_backbones.families.v7 import v7
 from keras_yolo_backbones.families.v8 import v8
 from keras_yolo_backbones.families.v9 import v9
@@ -13,7 +14,7 @@ from keras_yolo_backbones.families.v11 import v11
 from keras_yolo_backbones.families.v26 import v26
 from keras_yolo_backbones.families.yolox import yolox
 
-FAMILIES: dict[str, Family] = {family.name: family for family in (v3, v4, v5, v7, v8, v9, v10, v11, v26, yolox)}
+FAMILIES: dict[str, Family] = {family.name: family for family in (v3, v4, v5, v6, v7, v8, v9, v10, v11, v26, yolox)}
 
 __all__ = [
     "FAMILIES",
@@ -24,6 +25,7 @@ __all__ = [
     "v3",
     "v4",
     "v5",
+    "v6",
     "v7",
     "v8",
     "v9",

@@ -1,0 +1,143 @@
+"""YOLOv6 backbone: plain chains of RepVGG blocks in n and s (EfficientRep), inside a C3 in m and l (CSPBepBackbone).
+
+Input: RGB in [0, 1], (batch, height, width, 3). Levels: P2 … P5 at strides 4 … 32, P6 at 64 in the sizes ending in 6.
+Source: meituan/YOLOv6, commit e86a483, release 0.4 (GPL-3.0); "YOLOv6: A Single-Stage Object Detection Framework for
+Industrial Applications", arXiv:2209.02976. ReLU, in sizes l and l6 SiLU; batch norm epsilon 1e-3.
+
+Sizes n, s and m are in the form they are trained in, with three branches a block; `fuse` makes one conv of each.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from functools import partial
+
+import keras
+
+from keras_yolo_backbones.blocks import (
+    LearnedScale,
+    Style,
+    Unit,
+    add,
+    c3,
+    chain,
+    conv,
+    merge,
+    pooled_branch,
+    rep_vgg,
+    sppf,
+)
+from keras_yolo_backbones.families.family import Family, Origin, Release
+from keras_yolo_backbones.families.layout import Layout
+from keras_yolo_backbones.families.scale import Scale
+
+
+def plain(x: keras.KerasTensor, channels: int, *, stride: int = 1, style: Style, name: str) -> keras.KerasTensor:
+    """A 3×3 conv unit: what sizes l and l6 have where the others have RepVGG."""
+    return conv(x, channels, 3, stride=stride, style=style, name=f"{name}.block")
+
+
+def bottle_rep(x: keras.KerasTensor, channels: int, *, block: Unit, style: Style, name: str) -> keras.KerasTensor:
+    """Two blocks, and x times a trained number added to them."""
+    y = block(x, channels, style=style, name=f"{name}.conv1")
+    y = block(y, channels, style=style, name=f"{name}.conv2")
+    return add(y, LearnedScale(name=f"{name}.alpha", dtype=style.dtype)(x), style=style, name=name)
+
+
+def blocks(
+    x: keras.KerasTensor, channels: int, repeats: int, *, block: Unit, style: Style, name: str
+) -> keras.KerasTensor:
+    """A stage of EfficientRep: nothing but blocks."""
+    return chain(x, channels, repeats, unit=block, style=style, name=name)[-1]
+
+
+def bep_c3(
+    x: keras.KerasTensor, channels: int, repeats: int, *, share: float, block: Unit, style: Style, name: str
+) -> keras.KerasTensor:
+    """A stage of CSPBepBackbone: C3 of `bottle_rep`, each branch with `share` of the channels."""
+    unit = partial(bottle_rep, block=block)
+    return c3(x, channels, repeats // 2, hidden=int(channels * share), unit=unit, style=style, name=name)
+
+
+def csp_sppf(x: keras.KerasTensor, channels: int, *, style: Style, name: str) -> keras.KerasTensor:
+    """A 1×1 conv beside the pooled branch; they meet, the former first (SimCSPSPPF)."""
+    skip = conv(x, channels // 2, style=style, name=f"{name}.cv2")
+    deep = pooled_branch(x, channels // 2, style=style, name=name)
+    return merge([skip, deep], channels, close="cv7", style=style, name=name)
+
+
+@dataclasses.dataclass(frozen=True)
+class V6Scale(Scale):
+    """A scale and the parts of the network.
+
+    Attributes:
+        block: its 3×3 convs.
+        stage: what follows the stride-2 block of a level.
+        context: what stands on top.
+        activation: of the original.
+    """
+
+    block: Unit = rep_vgg
+    stage: Callable[..., keras.KerasTensor] = blocks
+    context: Callable[..., keras.KerasTensor] = csp_sppf
+    activation: str = "relu"
+
+
+STYLE = Style(activation="relu", epsilon=1e-3, momentum=0.97)
+
+SIZES = {
+    "n": V6Scale(depth=0.33, width=0.25),
+    "s": V6Scale(depth=0.33, width=0.50),
+    "m": V6Scale(depth=0.60, width=0.75, stage=partial(bep_c3, share=2 / 3), context=sppf),
+    "l": V6Scale(
+        depth=1.00, width=1.00, block=plain, stage=partial(bep_c3, share=1 / 2), context=sppf, activation="silu"
+    ),
+}
+SIZES |= {f"{size}6": dataclasses.replace(scale, top=6) for size, scale in SIZES.items()}
+
+STAGES = {
+    5: {2: (128, 6), 3: (256, 12), 4: (512, 18), 5: (1024, 6)},
+    6: {2: (128, 6), 3: (256, 12), 4: (512, 18), 5: (768, 6), 6: (1024, 6)},
+}
+"""Top level -> level -> (channels, blocks) at width and depth 1."""
+
+ORIGIN = Origin(
+    project="YOLOv6",
+    url="https://github.com/meituan/YOLOv6",
+    version="e86a483f3f6bded25d45970b56831345a99744a4",
+    licence="GPL-3.0",
+    weights_licence="GPL-3.0",
+    paper="YOLOv6: A Single-Stage Object Detection Framework for Industrial Applications, arXiv:2209.02976",
+)
+
+
+def network(images: keras.KerasTensor, scale: V6Scale, style: Style, *, spp: bool) -> dict[str, keras.KerasTensor]:
+    """All levels of one YOLOv6 backbone."""
+    style = style.activated(scale.activation)
+    levels = {}
+    x = scale.block(images, scale.channels(64), stride=2, style=style, name="stem")
+    for level, (base, repeats) in STAGES[scale.top].items():
+        channels = scale.channels(base)
+        x = scale.block(x, channels, stride=2, style=style, name=f"down{level}")
+        x = scale.stage(x, channels, scale.repeats(repeats), block=scale.block, style=style, name=f"stage{level}")
+        if spp and level == scale.top:
+            x = scale.context(x, channels, style=style, name="spp")
+        levels[f"P{level}"] = x
+    return levels
+
+
+def layout(scale: V6Scale) -> Layout:
+    """`ERBlock_n` holds level n: stride-2 block, stage, context block; the first of a chain has a name of its own."""
+    context = "cspsppf" if scale.context is csp_sppf else "sppf"
+    prefixes = {"stem": "backbone.stem", "spp": f"backbone.ERBlock_{scale.top}.2.{context}"}
+    for level, (_, repeats) in STAGES[scale.top].items():
+        stage = f"backbone.ERBlock_{level}.1"
+        prefixes |= {f"down{level}": f"backbone.ERBlock_{level}.0", f"stage{level}": stage}
+        for i in range(scale.repeats(repeats)):
+            link = "conv1" if i == 0 else f"block.{i - 1}"
+            prefixes |= {f"stage{level}.{i}": f"{stage}.{link}", f"stage{level}.m.{i}": f"{stage}.m.{link}"}
+    return Layout(prefixes, names={f"cv{i}": f"cv{i}.block" for i in range(1, 8)})
+
+
+v6 = Family("v6", Release(network, SIZES, STYLE, ORIGIN, layout), default_size="s", doc=__doc__)
