@@ -25,14 +25,14 @@ if TYPE_CHECKING:  # for editors and type checkers, which cannot follow _LAZY
     from keras_yolo_backbones.export.onnx import export_onnx
     from keras_yolo_backbones.export.saved_model import export_saved_model
     from keras_yolo_backbones.export.tflite import export_tflite
-    from keras_yolo_backbones.families import v3, v4, v5, v6, v7, v8, v9, v10, v11, v26, yolox
+    from keras_yolo_backbones.families import v3, v4, v5, v6, v7, v8, v9, v10, v11, v12, v26, yolox
     from keras_yolo_backbones.graph.cost import macs
     from keras_yolo_backbones.graph.fuse import fuse
     from keras_yolo_backbones.levels import Level, pyramid
     from keras_yolo_backbones.registry import create, list_models
 
 _LAZY = {
-    **dict.fromkeys(("v3", "v4", "v5", "v6", "v7", "v8", "v9", "v10", "v11", "v26", "yolox"), "families"),
+    **dict.fromkeys(("v3", "v4", "v5", "v6", "v7", "v8", "v9", "v10", "v11", "v12", "v26", "yolox"), "families"),
     **dict.fromkeys(("create", "list_models"), "registry"),
     **dict.fromkeys(("Level", "pyramid"), "levels"),
     "fuse": "graph.fuse",

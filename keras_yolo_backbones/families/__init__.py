@@ -11,10 +11,13 @@ from keras_yolo_backbones.families.v8 import v8
 from keras_yolo_backbones.families.v9 import v9
 from keras_yolo_backbones.families.v10 import v10
 from keras_yolo_backbones.families.v11 import v11
+from keras_yolo_backbones.families.v12 import v12
 from keras_yolo_backbones.families.v26 import v26
 from keras_yolo_backbones.families.yolox import yolox
 
-FAMILIES: dict[str, Family] = {family.name: family for family in (v3, v4, v5, v6, v7, v8, v9, v10, v11, v26, yolox)}
+_ALL = (v3, v4, v5, v6, v7, v8, v9, v10, v11, v12, v26, yolox)
+
+FAMILIES: dict[str, Family] = {family.name: family for family in _ALL}
 
 __all__ = [
     "FAMILIES",
@@ -31,6 +34,7 @@ __all__ = [
     "v9",
     "v10",
     "v11",
+    "v12",
     "v26",
     "yolox",
 ]

@@ -91,6 +91,11 @@ def per_head(original: str, size: int, part: slice) -> Piece:
     return Piece(original, take)
 
 
+def half(original: str, which: int) -> Piece:
+    """The first (0) or second (1) half of a joint conv's output channels."""
+    return Piece(original, lambda tensor: tensor.reshape(2, -1, *tensor.shape[1:])[which])
+
+
 def psa_pieces(channels: int) -> dict[str, Piece]:
     """q, k and v of the attention in a PSA block on `channels` channels."""
     width = channels // max(channels // 64, 1)

@@ -1,0 +1,173 @@
+"""YOLO12 backbone: stages of C3k2, the two upper ones of area attention (A2C2f); nothing stands on top of them.
+
+Input: RGB in [0, 1], (batch, height, width, 3). Levels: P2 … P5 at strides 4 … 32. There is no context block: `spp`
+changes nothing. On P4 every cell attends to a quarter of the map, so that height / 16 · width / 16 must be divisible
+by 4, as it is for every multiple of 32.
+Source: sunsmarterjie/yolov12, release 1.0 as in the pip package `ultralytics` 8.4.190 and release turbo at commit
+d3cbe10 (AGPL-3.0); "YOLOv12: Attention-Centric Real-Time Object Detectors", arXiv:2502.12524. SiLU, batch norm
+epsilon 1e-3.
+
+Release turbo groups two of the first convs, and has smaller depthwise kernels and wider feed-forwards in l and x.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any
+
+import keras
+
+from keras_yolo_backbones.blocks import LearnedScale, Style, add, attention, chain, conv, conv_down, feed_forward, merge
+from keras_yolo_backbones.families.c3k2 import SIZES as SIZES_11
+from keras_yolo_backbones.families.c3k2 import C3k2Scale, trunk
+from keras_yolo_backbones.families.family import Family, Origin, Release
+from keras_yolo_backbones.families.layout import Layout, half, paired, per_head
+
+HEAD = 32
+"""Channels of q, k and v in each head."""
+
+
+def area_unit(
+    x: keras.KerasTensor, channels: int, *, areas: int, ratio: float, position: int, style: Style, name: str
+) -> keras.KerasTensor:
+    """x + attention within areas, then x + feed-forward of `ratio` times the channels."""
+    heads = channels // HEAD
+    y = attention(x, heads=heads, key=HEAD, areas=areas, position=position, style=style, name=f"{name}.attn")
+    x = add(x, y, style=style, name=f"{name}.attn")
+    return feed_forward(x, int(channels * ratio), style=style, name=f"{name}.mlp")
+
+
+def a2c2f(
+    x: keras.KerasTensor,
+    channels: int,
+    repeats: int,
+    *,
+    areas: int,
+    ratio: float = 2.0,
+    position: int,
+    style: Style,
+    name: str,
+) -> keras.KerasTensor:
+    """A 1×1 conv to half the channels, a chain of pairs of attention units from it; everything meets (A2C2f).
+
+    Args:
+        x: (batch, height, width, any).
+        channels: output channels.
+        repeats: pairs of units.
+        areas: into how many runs of cells the map is cut.
+        ratio: width of the feed-forward, relative to its input.
+        position: kernel side of the depthwise conv beside the attention.
+
+    Returns:
+        (batch, height, width, channels).
+    """
+    unit = partial(area_unit, areas=areas, ratio=ratio, position=position)
+    links = [conv(x, channels // 2, style=style, name=f"{name}.cv1")]
+    for i in range(repeats):
+        links.append(chain(links[-1], channels // 2, 2, unit=unit, style=style, name=f"{name}.m.{i}")[-1])
+    return merge(links, channels, close="cv2", style=style, name=name)
+
+
+def scaled_a2c2f(
+    x: keras.KerasTensor, channels: int, repeats: int, *, style: Style, name: str, **options: Any
+) -> keras.KerasTensor:
+    """x + gamma · `a2c2f`, gamma trained for every channel."""
+    y = a2c2f(x, channels, repeats, style=style, name=name, **options)
+    y = LearnedScale(channels=channels, initial=0.01, name=f"{name}.gamma", dtype=style.dtype)(y)
+    return add(x, y, style=style, name=name)
+
+
+@dataclasses.dataclass(frozen=True)
+class V12Scale(C3k2Scale):
+    """A scale, and the stages of P4 and P5."""
+
+    stage: Callable[..., keras.KerasTensor] = a2c2f
+
+
+@dataclasses.dataclass(frozen=True)
+class Kind:
+    """What the releases differ in.
+
+    Attributes:
+        groups: level -> groups of the stride-2 conv before its stage.
+        position: kernel side of the depthwise conv beside the attention.
+    """
+
+    groups: Mapping[int, int]
+    position: int
+
+
+STYLE = Style(activation="silu", epsilon=1e-3, momentum=0.97)
+
+
+def _sizes(ratio: float) -> dict[str, V12Scale]:
+    """The size table of a release; `ratio` is the width of the feed-forwards in l and x."""
+    stages = {"l": partial(scaled_a2c2f, ratio=ratio), "x": partial(scaled_a2c2f, ratio=ratio)}
+    return {size: V12Scale(**vars(scale), stage=stages.get(size, a2c2f)) for size, scale in SIZES_11.items()}
+
+
+SIZES, SIZES_TURBO = _sizes(1.2), _sizes(1.5)
+
+STAGES = {2: (128, 256, 0.25), 3: (256, 512, 0.25)}
+"""Level -> (channels of the conv, channels of the stage, share of them in each of its halves), at width 1."""
+
+AREA_STAGES = {4: (512, 4), 5: (1024, 1)}
+"""Level -> (channels at width 1, areas)."""
+
+UNITS = 4
+"""Pairs of attention units of a stage at depth 1."""
+
+ORIGIN = Origin(
+    project="YOLOv12",
+    url="https://github.com/sunsmarterjie/yolov12",
+    version="ultralytics 8.4.190",
+    licence="AGPL-3.0",
+    weights_licence="AGPL-3.0",
+    paper="YOLOv12: Attention-Centric Real-Time Object Detectors, arXiv:2502.12524",
+)
+
+
+def network(
+    images: keras.KerasTensor, scale: V12Scale, style: Style, *, kind: Kind, spp: bool
+) -> dict[str, keras.KerasTensor]:
+    """All levels of one YOLO12 backbone."""
+    del spp  # There is no context block that could be left away.
+    levels = trunk(images, scale, STAGES, groups=kind.groups, style=style)
+    x = levels["P3"]
+    for level, (base, areas) in AREA_STAGES.items():
+        channels, repeats = scale.channels(base), scale.repeats(UNITS)
+        x = conv_down(x, channels, style=style, name=f"down{level}")
+        x = scale.stage(x, channels, repeats, areas=areas, position=kind.position, style=style, name=f"stage{level}")
+        levels[f"P{level}"] = x
+    return levels
+
+
+def layout(_: V12Scale) -> Layout:
+    """The layer numbers of the YAML file; one conv holds q, k and v, head by head."""
+    parts = {part: slice(i * HEAD, (i + 1) * HEAD) for i, part in enumerate("qkv")}
+    pieces = {f"attn.{part}": per_head("attn.qkv", 3 * HEAD, rows) for part, rows in parts.items()}
+    return Layout(paired(5), pieces=pieces)
+
+
+def layout_turbo(_: V12Scale) -> Layout:
+    """As release 1.0, but one conv holds q of all heads, then k of all heads; v has its own."""
+    return Layout(paired(5), pieces={"attn.q": half("attn.qk", 0), "attn.k": half("attn.qk", 1)})
+
+
+v12 = Family(
+    "v12",
+    {
+        "1.0": Release(partial(network, kind=Kind(groups={}, position=7)), SIZES, STYLE, ORIGIN, layout),
+        "turbo": Release(
+            partial(network, kind=Kind(groups={2: 2, 3: 4}, position=5)),
+            SIZES_TURBO,
+            STYLE,
+            dataclasses.replace(ORIGIN, version="d3cbe103b992ff6dd20c722e84e1b6f18f4c5efc"),
+            layout_turbo,
+        ),
+    },
+    default_size="s",
+    doc=__doc__,
+)
