@@ -41,18 +41,37 @@ def model():
 
 
 def disturbed(model, seed: int = 0):
-    """Give every batch norm of `model` statistics and weights of its own, so that folding it can go wrong."""
+    """Give `model` weights like those of a trained network: batch norms hold the statistics of what they normalize."""
     import keras
 
     random = np.random.default_rng(seed)
-    for layer in model.layers:
+    norms = []
+    for layer in flat_layers(model):
         if isinstance(layer, keras.layers.BatchNormalization):
+            norms.append(layer)
             channels = layer.moving_mean.shape[0]
-            layer.gamma.assign(random.uniform(0.8, 1.6, channels))
-            layer.beta.assign(random.uniform(-0.3, 0.6, channels))
-            layer.moving_mean.assign(random.uniform(-0.2, 0.2, channels))
-            layer.moving_variance.assign(random.uniform(0.1, 0.4, channels))
+            layer.gamma.assign(random.uniform(0.6, 1.5, channels))
+            layer.beta.assign(random.uniform(-0.5, 0.5, channels))
+        elif hasattr(layer, "kernel"):
+            kernel = layer.kernel
+            fan_in = np.prod(kernel.shape) / kernel.shape[-1]
+            kernel.assign(random.uniform(-1, 1, kernel.shape) * np.sqrt(3 / fan_in))
+    momenta = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.momentum = 0.0
+    model(random.random((8, *(side or 64 for side in model.inputs[0].shape[1:]))).astype(np.float32), training=True)
+    for norm, momentum in zip(norms, momenta, strict=True):
+        norm.momentum = momentum
     return model
+
+
+def flat_layers(model):
+    """The layers of a model and of the models in it."""
+    for layer in model.layers:
+        if hasattr(layer, "layers"):
+            yield from flat_layers(layer)
+        else:
+            yield layer
 
 
 def in_subprocess(code: str, *, environment: dict[str, str] | None = None, timeout: int = 300) -> str:

@@ -12,6 +12,7 @@ from keras import ops
 import keras_yolo_backbones as kyb
 from keras_yolo_backbones.graph.read import read
 from keras_yolo_backbones.graph.rewrite import keep, rebuild, recast
+from keras_yolo_backbones.graph.upsample import upsampling_as_resize
 
 IMAGES = np.random.default_rng(3).random((2, SIDE, SIDE, 3), np.float32)
 
@@ -148,3 +149,22 @@ def test_weights_that_are_not_finite_are_found():
     model.get_layer("stem.bn").gamma.assign(np.full(16, np.nan))
     with pytest.raises(kyb.GraphError, match="are its weights finite"):
         kyb.fuse(model)
+
+
+@pytest.mark.parametrize("size", [(2, 2), (1, 3)])
+def test_upsampling_becomes_one_resize(size):
+    images = keras.Input((4, 6, 3))
+    model = keras.Model(images, keras.layers.UpSampling2D(size, name="up")(images))
+    copy = upsampling_as_resize(model)
+    assert isinstance(copy.get_layer("up"), keras.layers.Resizing)
+    values = IMAGES[:, :4, :6]
+    np.testing.assert_array_equal(copy(values), model(values))
+
+
+def test_upsampling_that_is_no_repeat_stays():
+    images = keras.Input((4, 6, 3))
+    bilinear = keras.Model(images, keras.layers.UpSampling2D(2, interpolation="bilinear", name="up")(images))
+    assert upsampling_as_resize(bilinear) is bilinear
+    images = keras.Input((None, None, 3))
+    open_size = keras.Model(images, keras.layers.UpSampling2D(2, name="up")(images))
+    assert isinstance(upsampling_as_resize(open_size).get_layer("up"), keras.layers.UpSampling2D)

@@ -11,11 +11,12 @@ from keras_yolo_backbones.errors import ExportError
 from keras_yolo_backbones.export.function import run
 from keras_yolo_backbones.graph.agreement import Agreement, agreement
 
-LEAST_SNR_DB = {"float32": 80.0, "float16": 35.0, "dynamic": 15.0, "int8": 3.0}
+LEAST_SNR_DB = {"float32": 60.0, "float16": 20.0, "dynamic": 6.0, "int8": 3.0}
 """Precision -> the weakest signal-to-noise ratio of a level that passes, in dB.
 
-80 dB is an error of 1e-4. An int8 network with random weights may be as weak as 5 dB on its topmost level, a trained
-one has 20 dB and more; below 3 dB half of the signal is noise, and the file is not the model.
+The bounds tell a wrong artifact from a right one, not a good network from a bad one: they hold for random weights too,
+which amplify every rounding through the depth. There an int8 network may be as weak as 5 dB on its topmost level, where a
+trained one has 20 dB and more. Below 3 dB half of the signal is noise, and the file is not the model.
 """
 
 Runner = Callable[[np.ndarray], Mapping[str, np.ndarray]]

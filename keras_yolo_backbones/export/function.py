@@ -9,7 +9,10 @@ import keras
 import tensorflow as tf
 
 from keras_yolo_backbones.errors import ExportError
+from keras_yolo_backbones.graph.fuse import fuse
+from keras_yolo_backbones.graph.rewrite import recast
 from keras_yolo_backbones.graph.signature import named_outputs
+from keras_yolo_backbones.graph.upsample import upsampling_as_resize
 
 
 def frozen_function(model: keras.Model, images: tf.TensorSpec) -> Callable[[tf.Tensor], dict[str, tf.Tensor]]:
@@ -32,6 +35,11 @@ def frozen_function(model: keras.Model, images: tf.TensorSpec) -> Callable[[tf.T
         return _named(model, outputs)
 
     return call
+
+
+def deployable(model: keras.Model) -> keras.Model:
+    """The model as converters take it best: float32, batch norms folded, upsampling as one operator."""
+    return upsampling_as_resize(fuse(recast(model, "float32")))
 
 
 def require_tensorflow() -> None:

@@ -13,11 +13,9 @@ import tensorflow as tf
 from keras_yolo_backbones.errors import ArgumentError, ExportError, one_of
 from keras_yolo_backbones.export.check import LEAST_SNR_DB, check_images, compare
 from keras_yolo_backbones.export.files import check_file_target, staged
-from keras_yolo_backbones.export.function import frozen_function, require_tensorflow
+from keras_yolo_backbones.export.function import deployable, frozen_function, require_tensorflow
 from keras_yolo_backbones.export.manifest import Artifact, file_digest, make_manifest, write_manifest
 from keras_yolo_backbones.export.transposes import cancel_transposes
-from keras_yolo_backbones.graph.fuse import fuse
-from keras_yolo_backbones.graph.rewrite import recast
 from keras_yolo_backbones.graph.signature import image_input, named_outputs
 
 OPSETS = range(13, 19)
@@ -102,7 +100,7 @@ def _convert(model: keras.Model, spec: tf.TensorSpec, opset: int, layout: str) -
 
     names = list(named_outputs(model))
     channels_first = {"inputs_as_nchw": [spec.name], "outputs_as_nchw": names} if layout == "nchw" else {}
-    call = frozen_function(fuse(recast(model, "float32")), spec)
+    call = frozen_function(deployable(model), spec)
     try:
         proto, _ = tf2onnx.convert.from_function(call, input_signature=[spec], opset=opset, **channels_first)
         cancel_transposes(proto.graph)

@@ -15,11 +15,9 @@ import tensorflow as tf
 from keras_yolo_backbones.errors import ArgumentError, ExportError, one_of
 from keras_yolo_backbones.export.check import LEAST_SNR_DB, check_images, compare
 from keras_yolo_backbones.export.files import check_file_target, staged
-from keras_yolo_backbones.export.function import frozen_function, require_tensorflow
+from keras_yolo_backbones.export.function import deployable, frozen_function, require_tensorflow
 from keras_yolo_backbones.export.litert import LiteModel, Operator, inventory, operators
 from keras_yolo_backbones.export.manifest import Artifact, file_digest, make_manifest, write_manifest
-from keras_yolo_backbones.graph.fuse import fuse
-from keras_yolo_backbones.graph.rewrite import recast
 from keras_yolo_backbones.graph.signature import image_input
 from keras_yolo_backbones.quantization.calibration import Calibration, calibration_images
 
@@ -115,7 +113,7 @@ def _convert(
     input_type: str,
 ) -> bytes:
     # Signatures, and with them the names of the outputs, survive only on the way over a SavedModel.
-    call = frozen_function(fuse(recast(model, "float32")), tf.TensorSpec((1, *size), tf.float32, name=name))
+    call = frozen_function(deployable(model), tf.TensorSpec((1, *size), tf.float32, name=name))
     with tempfile.TemporaryDirectory() as folder:
         tf.saved_model.save(tf.Module(), folder, signatures={"serving_default": call})
         converter = tf.lite.TFLiteConverter.from_saved_model(folder)

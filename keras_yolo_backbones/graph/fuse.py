@@ -13,8 +13,12 @@ from keras_yolo_backbones.graph.ir import Graph, Node
 from keras_yolo_backbones.graph.read import functional, read
 from keras_yolo_backbones.graph.rewrite import rebuild
 
-TOLERANCE = {"float32": 5e-5, "float64": 1e-10, "bfloat16": 0.2, "float16": 0.05}
-"""Largest error that the fused model may have, relative to the largest output, by compute dtype."""
+TOLERANCE = {"float32": 1e-3, "float64": 1e-10, "bfloat16": 0.2, "float16": 0.05}
+"""Largest error that the fused model may have, relative to the largest output, by compute dtype.
+
+Rounding stays below 1e-5 on trained networks; deep ones with random weights may amplify it to 1e-4. A wrong rewrite is
+off by 1e-1 and more.
+"""
 
 _CHANNELS: dict[type, int] = {
     keras.layers.Conv1D: -1,

@@ -140,7 +140,7 @@ def _check_values(image: np.ndarray, scale: float, index: int) -> None:
     if low < -1e-3 * scale or high > scale * 1.001:
         raise CalibrationError(
             f"calibration image {index} has values from {low:g} to {high:g}; this model takes [0, {scale:g}]: "
-            + ("divide by 255, or pass uint8 pixels." if scale == 1 else "scale them to pixels 0…255.")
+            + ("divide pixels by 255, or pass them as uint8." if scale == 1 else "pass pixels 0…255.")
         )
     if scale == 255 and 0 < high <= 1:
         raise CalibrationError(

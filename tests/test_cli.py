@@ -1,0 +1,143 @@
+"""`kyb` as a user meets it: what it prints, what it writes, how it ends."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+import tensorflow as tf
+from conftest import ROOT
+
+from keras_yolo_backbones.cli import main
+from keras_yolo_backbones.version import __version__
+
+
+def kyb(capfd, *arguments):
+    """Exit code, standard output, standard error."""
+    code = main(arguments)
+    return code, *capfd.readouterr()
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory, photographs):
+    folder = tmp_path_factory.mktemp("photographs")
+    for index, photograph in enumerate(photographs):
+        (folder / f"{index}.png").write_bytes(tf.io.encode_png(photograph).numpy())
+    return folder
+
+
+def test_list(capfd):
+    code, out, _ = kyb(capfd, "list", "v8-?")
+    assert code == 0
+    assert [line.split()[0] for line in out.splitlines()] == ["model", "v8-n", "v8-s", "v8-m", "v8-l", "v8-x"]
+    assert "AGPL-3.0" in out
+
+
+def test_list_as_json(capfd):
+    assert json.loads(kyb(capfd, "list", "v8-?6", "--json")[1]) == ["v8-n6", "v8-s6", "v8-m6", "v8-l6", "v8-x6"]
+
+
+def test_list_of_nothing(capfd):
+    code, _, err = kyb(capfd, "list", "w*")
+    assert (code, "no model matches 'w*'" in err) == (1, True)
+
+
+def test_info(capfd):
+    code, out, _ = kyb(capfd, "info", "v8-s")
+    assert code == 0
+    for fact in ("P5     32      512       20×20", "5,079,712", "6.22 G at 640×640", "AGPL-3.0 (code)", "ultralytics"):
+        assert fact in out
+
+
+def test_info_as_json(capfd):
+    facts = json.loads(kyb(capfd, "info", "v8-n", "--levels", "P2,P3", "--image-size", "64x96", "--json")[1])
+    assert facts["levels"][0] == {"name": "P2", "stride": 4, "channels": 32, "size": [16, 24]}
+    assert (facts["epsilon"], facts["activation"]) == (0.001, "silu")
+
+
+def test_export_in_all_formats(capfd, tmp_path, folder):
+    arguments = ["export", "v8-n", "--activation", "relu6", "--image-size", "64", "--precision", "int8"]
+    arguments += ["--calibration", str(folder), "--out", str(tmp_path), "--format", "tflite", "saved_model", "onnx"]
+    code, out, err = kyb(capfd, *arguments)
+    assert code == 0
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "v8-n-relu6",
+        "v8-n-relu6-int8.tflite",
+        "v8-n-relu6-int8.tflite.json",
+        "v8-n-relu6.onnx",
+        "v8-n-relu6.onnx.json",
+    ]
+    assert "P4 SNR" in out
+    assert "The weights are random" in err
+    assert "XNNPACK" not in err
+    assert "oneDNN" not in err
+
+
+def test_export_as_json_is_nothing_but_json(capfd, tmp_path):
+    _, out, _ = kyb(capfd, "export", "v8-n", "--image-size", "32", "--format", "onnx", "--out", str(tmp_path), "--json")
+    assert json.loads(out)[0]["path"] == str(tmp_path / "v8-n.onnx")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        ("info v8-z", 2, "kyb: unknown model: 'v8-z'"),
+        ("export v8-n --format tflyte --out {out}", 2, "kyb: unknown format: 'tflyte'; did you mean 'tflite'?"),
+        ("export v8-n --format tflite --activation sillu --out {out}", 2, "did you mean 'silu'?"),
+        ("export v8-n --format tflite --levels P6 --out {out}", 2, "v8 has P6 in the sizes n6"),
+        ("export v8-n --format tflite --image-size 100 --out {out}", 2, "100 is no multiple of 32"),
+        ("export v8-n --format tflite --precision int8 --out {out}", 2, "needs calibration"),
+        ("export v8-n --format tflite --precision int8 --calibration {out}/no --out {out}", 1, "is no folder"),
+        ("export v8-n --format onnx --image-size 32 --out {out}/file/x", 1, "Not a directory"),
+        ("export v8-n --format onnx --weights {out}/none --out {out}", 2, "there is no such file"),
+        ("export v8-n --format onnx --weights {out}/file --out {out}", 2, "does not fit v8-n"),
+    ],
+)
+def test_mistakes_are_one_line_and_leave_nothing(capfd, tmp_path, arguments, code, message):
+    (tmp_path / "file").write_text("")
+    result, out, err = kyb(capfd, *arguments.format(out=tmp_path).split())
+    assert (result, out) == (code, "")
+    assert message in err
+    assert "Traceback" not in err
+    assert len(err.strip().splitlines()) == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_argparse_mistakes(capfd):
+    for arguments in (["frobnicate"], [], ["info"], ["info", "v8-n", "--image-size", "big"]):
+        with pytest.raises(SystemExit) as caught:
+            main(arguments)
+        assert caught.value.code == 2
+    assert "'big' is no size; expected 640 or 480x640" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("command", [[], ["list"], ["info"], ["export"]])
+def test_help_teaches_by_example(capfd, command):
+    with pytest.raises(SystemExit) as caught:
+        main([*command, "--help"])
+    assert caught.value.code == 0
+    assert "examples:\n  kyb " in capfd.readouterr().out
+
+
+def test_help_and_version_load_no_framework():
+    code = (
+        "import sys\nfrom keras_yolo_backbones.cli import main\n"
+        "try:\n    main(['--version'])\nexcept SystemExit:\n    print('keras' in sys.modules, 'numpy' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["keras_yolo_backbones", __version__, "False", "False"]
+
+
+def test_trained_weights_are_loaded(capfd, tmp_path, model):
+    """The same weights give the same digest, whatever way they came."""
+    from keras_yolo_backbones.export.manifest import weights_digest
+
+    model.save_weights(tmp_path / "own.weights.h5")
+    arguments = ["export", "v8-n", "--activation", "relu6", "--image-size", "64", "--format", "onnx", "--json"]
+    arguments += ["--weights", str(tmp_path / "own.weights.h5"), "--out", str(tmp_path)]
+    code, out, err = kyb(capfd, *arguments)
+    assert code == 0
+    assert json.loads(out)[0]["sha256"]["weights"] == weights_digest(model)
+    assert "random" not in err

@@ -1,0 +1,105 @@
+"""ONNX files: names, operators, Transposes, agreement."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx
+import pytest
+from conftest import SIDE, disturbed
+from onnx import TensorProto, helper
+
+import keras_yolo_backbones as kyb
+from keras_yolo_backbones.export import onnx as exporter
+from keras_yolo_backbones.export.onnx import run_onnx
+from keras_yolo_backbones.export.transposes import cancel_transposes
+
+OPERATORS = {"Conv": 31, "Clip": 31, "Add": 6, "Concat": 5, "MaxPool": 3}
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory, model):
+    folder = tmp_path_factory.mktemp("onnx")
+    return {layout: kyb.export_onnx(model, folder / f"{layout}.onnx", layout=layout) for layout in exporter.LAYOUTS}
+
+
+def test_transposes_only_at_the_borders(files):
+    """One for the input and one for each output in NHWC, none in NCHW."""
+    assert files["nhwc"].manifest["operators"] == OPERATORS | {"Transpose": 4}
+    assert files["nchw"].manifest["operators"] == OPERATORS
+
+
+@pytest.mark.parametrize("layout", exporter.LAYOUTS)
+def test_onnxruntime_agrees_for_any_batch(files, model, layout):
+    images = np.random.default_rng(0).random((3, SIDE, SIDE, 3), np.float32)
+    outputs = run_onnx(files[layout].path, "images", images, layout)
+    for level, value in model.predict_on_batch(images).items():
+        assert np.abs(outputs[level] - value).max() < 1e-4 * np.abs(value).max()
+
+
+def test_names_shapes_and_opset(files):
+    def shapes(values):
+        return {v.name: [d.dim_param or d.dim_value for d in v.type.tensor_type.shape.dim] for v in values}
+
+    proto = onnx.load(files["nhwc"].path)
+    assert shapes(proto.graph.input) == {"images": ["batch", 64, 64, 3]}
+    assert shapes(proto.graph.output) == {
+        "P3": ["batch", 8, 8, 64],
+        "P4": ["batch", 4, 4, 128],
+        "P5": ["batch", 2, 2, 256],
+    }
+    assert shapes(onnx.load(files["nchw"].path).graph.output)["P4"] == ["batch", 128, 4, 4]
+    assert {entry.domain: entry.version for entry in proto.opset_import}[""] == 17
+    assert files["nchw"].manifest["input"]["shape"] == [None, 3, 64, 64]
+    assert files["nchw"].manifest["outputs"]["P4"]["shape"] == [128, 4, 4]
+
+
+@pytest.mark.parametrize("opset", [13, 18])
+def test_other_opsets(tmp_path, opset):
+    model = disturbed(kyb.v8("n", input_shape=(32, 32, 3)))
+    proto = onnx.load(kyb.export_onnx(model, tmp_path / "m.onnx", opset=opset).path)
+    assert {entry.domain: entry.version for entry in proto.opset_import}[""] == opset
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"opset": 99}, "unknown opset: 99"),
+        ({"opset": 12}, "Allowed: 13, 14, 15, 16, 17, 18."),
+        ({"layout": "nwhc"}, "unknown layout: 'nwhc'; did you mean 'nhwc'?"),
+    ],
+)
+def test_bad_options(tmp_path, model, options, message):
+    with pytest.raises(kyb.ArgumentError) as caught:
+        kyb.export_onnx(model, tmp_path / "m.onnx", **options)
+    assert message in str(caught.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_artifact_that_disagrees_is_not_published(tmp_path, model, monkeypatch):
+    other = disturbed(kyb.v8("n", activation="relu6", input_shape=(SIDE, SIDE, 3)), seed=9)
+    monkeypatch.setattr(exporter, "deployable", lambda _: kyb.fuse(other))
+    with pytest.raises(kyb.ExportError, match=r"m.onnx does not follow the model: P3"):
+        kyb.export_onnx(model, tmp_path / "m.onnx")
+    assert list(tmp_path.iterdir()) == []
+
+
+def transposed_twice(second: list[int]) -> onnx.GraphProto:
+    nodes = [
+        helper.make_node("Transpose", ["x"], ["out"], perm=[0, 2, 3, 1]),
+        helper.make_node("Transpose", ["out"], ["back"], perm=second),
+        helper.make_node("Relu", ["back"], ["y"]),
+    ]
+    values = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, 2, 3, 4]) for name in ("x", "out", "y")]
+    return helper.make_graph(nodes, "g", values[:1], values[1:])
+
+
+def test_transposes_that_undo_each_other_are_cancelled():
+    graph = transposed_twice([0, 3, 1, 2])
+    assert cancel_transposes(graph) == 1
+    assert [(node.op_type, list(node.input)) for node in graph.node] == [("Transpose", ["x"]), ("Relu", ["x"])]
+
+
+def test_other_transposes_stay():
+    graph = transposed_twice([0, 2, 3, 1])
+    assert cancel_transposes(graph) == 0
+    assert len(graph.node) == 3
