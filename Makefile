@@ -50,7 +50,7 @@ bench: $(STAMP)
 	$(BIN)/python zoo/benchmark.py --out bench $(ARGS)
 
 parity: $(STAMP)
-	$(BIN)/python zoo/parity.py $(or $(GOLDEN),$(error name the folder of golden files: make parity GOLDEN=dir))
+	$(BIN)/python zoo/parity.py $(or $(GOLDEN),$(error name the folder of golden files: make parity GOLDEN=dir)) $(ARGS)
 
 clean:
 	rm -rf build dist demo bench .pytest_cache .ruff_cache .mypy_cache

@@ -7,9 +7,37 @@ import zlib
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import keras
 import numpy as np
 
+from keras_yolo_backbones.errors import CheckpointError
+from keras_yolo_backbones.registry import create, find
+from keras_yolo_backbones.weights.mapping import assign
+
 DATA = Path(__file__).parent / "data"
+
+DEEP = (
+    "v3_spp@large",
+    "v3u_spp@large",
+    "v4_base@large",
+    "v4_csp",
+    "v4_csp@large",
+    "v4-scaled_csp@large",
+    "v4-scaled_p6@large",
+    "v4-scaled_p7",
+    "v5-focus_s6@large",
+    "v5-focus_x",
+    "v5-focus_x6",
+    "v7_base@large",
+    "v7_d6",
+    "v7_e6",
+    "v7_e6e",
+    "v7_w6@large",
+    "v9_m@large",
+    "yolox_darknet53@large",
+    "yolox_x",
+)
+"""Golden files of deep networks with large activations, rounded by more than 1e-5 when they were measured."""
 
 
 class Golden(NamedTuple):
@@ -48,6 +76,11 @@ def relative_error(a: np.ndarray, b: np.ndarray) -> float:
     return float(np.max(np.abs(a - b)) / np.max(np.abs(b)))
 
 
+def bound(file_name: str) -> float:
+    """Relative error that is allowed to a golden file's levels in float64."""
+    return 5e-5 if file_name in DEEP else 1e-5
+
+
 def _statistics(meta: dict[str, Any], arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     """The moving means and variances, stored one after another."""
     means, variances = arrays.pop("running_mean"), arrays.pop("running_var")
@@ -69,3 +102,46 @@ def _formula(key: str, shape: tuple[int, ...], seed: int) -> np.ndarray:
     if len(shape) == 1 and key.endswith(".weight"):
         return np.float32(1.05) + np.float32(0.45) * u
     return np.float32(0.75) + np.float32(0.45) * u
+
+
+_FAMILIES = {
+    "v3u": "v3-u",
+    "v5-focus": "v5-5.0",
+    "11": "v11",
+    "12": "v12",
+    "26": "v26",
+}
+"""Where the golden files name a family, and a release of it, otherwise than the registry."""
+
+
+def network_name(file_name: str) -> str:
+    """Registry name of the network that a golden file measures: `"v5-focus_s6@large"` -> `"v5-5.0-s6"`.
+
+    `reference.json` calls its rows likewise, `"<family>_<size>"`.
+    """
+    family, _, size = file_name.removesuffix("@large").partition("_")
+    size = size.removesuffix("-p6") + "6" if size.endswith("-p6") else size
+    size = "base" if (family, size) == ("v3", "darknet53") else size
+    return f"{_FAMILIES.get(family, family)}-{size}"
+
+
+def build(golden: Golden, name: str, **options: Any) -> keras.Model:
+    """The network called `name` with the golden file's weights in it, for its images and its levels.
+
+    Raises:
+        CheckpointError: a tensor found no place, or a place no tensor.
+    """
+    variant = find(name)
+    release = variant.family.release(variant.release)
+    options = {"input_shape": golden.images.shape[1:], "levels": tuple(golden.levels)} | options
+    model = create(name, **options)
+    unused = assign(model, release.layout(release.sizes[variant.size]), golden.tensors, source=name)
+    if unused:
+        raise CheckpointError(name, f"no place for {', '.join(unused)}.")
+    return model
+
+
+def errors(golden: Golden, model: keras.Model) -> dict[str, float]:
+    """`relative_error` of each level that `model` returns."""
+    outputs = model(golden.images, training=False)
+    return {level: relative_error(np.asarray(outputs[level]), golden.levels[level]) for level in outputs}

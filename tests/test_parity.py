@@ -1,0 +1,80 @@
+"""Every network against its original: outputs of the smallest of each family and release, counts of all of them."""
+
+from __future__ import annotations
+
+import json
+import math
+
+import golden
+import keras
+import numpy as np
+import pytest
+
+from keras_yolo_backbones.errors import CheckpointError
+from keras_yolo_backbones.families import FAMILIES
+from keras_yolo_backbones.levels import pyramid
+from keras_yolo_backbones.registry import create, find, list_models
+
+FILES = sorted(
+    path.stem for path in (golden.DATA / "golden").glob("*.npz") if golden.network_name(path.stem) in list_models()
+)
+ORIGINALS = json.loads((golden.DATA / "originals.json").read_text())
+
+
+def load(file: str) -> golden.Golden:
+    return golden.load(golden.DATA / "golden" / f"{file}.npz")
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_outputs_equal_the_original(file):
+    measured = load(file)
+    model = golden.build(measured, golden.network_name(file), dtype="float64")
+    errors = golden.errors(measured, model)
+    assert list(errors) == list(measured.levels)
+    assert max(errors.values()) <= golden.bound(file), errors
+    single = golden.errors(measured, golden.build(measured, golden.network_name(file)))
+    assert max(single.values()) <= 5e-5, single
+
+
+def test_every_family_and_release_is_among_them():
+    covered = {(v.family.name, v.release) for v in (find(golden.network_name(file)) for file in FILES)}
+    assert covered == {(family.name, release) for family in FAMILIES.values() for release in family.releases}
+
+
+@pytest.mark.parametrize("name", list_models())
+def test_counts_equal_the_original(name):
+    original, variant = ORIGINALS[name], find(name)
+    release = variant.family.release(variant.release)
+    every = [f"P{n}" for n in range(2, release.sizes[variant.size].top + 1)]
+    with keras.StatelessScope():  # variables without values: nothing to initialize
+        model = create(name, input_shape=(128, 128, 3), levels=every)
+        bare = create(name, input_shape=(128, 128, 3), levels=every, spp=False)
+    assert [level.channels for level in pyramid(model)] == original["channels"]
+    assert [level.stride for level in pyramid(model)] == [2**n for n in range(2, 2 + len(every))]
+    assert trainable(model) == original["parameters"]
+    assert trainable(bare) == original["without_context"]
+
+
+@pytest.mark.parametrize("name", list_models())
+def test_batch_norm_is_the_original_s(name):
+    variant = find(name)
+    style = variant.family.release(variant.release).style
+    assert (style.epsilon, style.momentum) == (ORIGINALS[name]["epsilon"], ORIGINALS[name]["momentum"])
+
+
+def test_a_tensor_without_a_place_is_an_error():
+    measured = load("v3_tiny")
+    measured.tensors["11.conv.weight"] = np.zeros((1, 1, 1, 1), np.float32)
+    with pytest.raises(CheckpointError, match=r"v3-tiny: no place for 11\.conv\.weight"):
+        golden.build(measured, "v3-tiny")
+
+
+def test_a_missing_tensor_is_an_error():
+    measured = load("v3_tiny")
+    del measured.tensors["4.bn.running_var"]
+    with pytest.raises(CheckpointError, match=r"4\.bn\.running_var \(for stage2\.bn\.moving_variance\)"):
+        golden.build(measured, "v3-tiny")
+
+
+def trainable(model: keras.Model) -> int:
+    return sum(math.prod(variable.shape) for variable in model.trainable_variables)

@@ -1,0 +1,147 @@
+"""Compare every network with the original's golden outputs and parameter counts: `make parity GOLDEN=dir`.
+
+One row a golden file: the worst level and its error, max|ours − original| / max|original|. The bound is 1e-5. Where
+float32 exceeds it, the network runs again in float64, which leaves the original's own rounding alone; that is more than
+1e-5 only for the deep networks that `golden.DEEP` names, and 5e-5 is allowed to them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import fnmatch
+import json
+import os
+import sys
+import time
+from pathlib import Path
+from typing import Any, NamedTuple
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
+
+import golden
+import keras
+from rich.console import Console
+from rich.table import Table
+
+from keras_yolo_backbones.registry import create, variants
+
+
+class Row(NamedTuple):
+    """What was found about one golden file.
+
+    Attributes:
+        file: its name without the suffix.
+        network: the network's registry name.
+        level: the level with the largest error.
+        single: that error in float32.
+        double: the same in float64, `None` where float32 was enough.
+        parameters: trainable parameters with and without the context block.
+        seconds: how long it took.
+        faults: what is wrong, empty if nothing is.
+    """
+
+    file: str
+    network: str
+    level: str
+    single: float
+    double: float | None
+    parameters: tuple[int, int] | None
+    seconds: float
+    faults: list[str]
+
+
+def main() -> int:
+    """Print the table; 0 if every row passes, 1 if one fails or none was found."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("golden", type=Path, help="folder with the golden files")
+    parser.add_argument("pattern", nargs="?", default="*", help="which of them, such as 'v8_*'")
+    parser.add_argument("--reference", type=Path, help="reference.json; beside or above the golden files by default")
+    args = parser.parse_args()
+    console = Console(width=None if sys.stdout.isatty() else 120)
+    counts = read_counts(args.reference or find_reference(args.golden))
+    files = [path for path in sorted(args.golden.glob("*.npz")) if fnmatch.fnmatch(path.stem, args.pattern)]
+    known = variants()
+    foreign = [path.stem for path in files if golden.network_name(path.stem) not in known]
+    rows = []
+    for path in files:
+        if path.stem in foreign:
+            continue
+        rows.append(check(path, counts))
+        if console.is_terminal:
+            console.print(f"{len(rows)}/{len(files) - len(foreign)} {path.stem}", end="\r")
+    console.print(table(rows))
+    failed = [row for row in rows if row.faults]
+    for row in failed:
+        console.print(f"{row.file}: {'; '.join(row.faults)}", style="red")
+    missing = sorted(set(known) - {row.network for row in rows}) if args.pattern == "*" else []
+    if missing:
+        console.print(f"networks without a golden file: {', '.join(missing)}", style="red")
+    if foreign:
+        console.print(f"golden files of networks that are not in this package: {', '.join(foreign)}")
+    console.print(f"{len(rows) - len(failed)} of {len(rows)} rows pass")
+    return 0 if rows and not failed and not missing else 1
+
+
+def find_reference(folder: Path) -> Path | None:
+    """`reference.json` in the folder or above it."""
+    return next((path for path in (folder / "reference.json", folder.parent / "reference.json") if path.exists()), None)
+
+
+def read_counts(path: Path | None) -> dict[str, tuple[int, int]]:
+    """Network -> the original's parameters with and without its context block."""
+    if path is None:
+        return {}
+    rows = json.loads(path.read_text())["rows"]
+    return {
+        golden.network_name(f"{row['family']}_{row['size']}"): (row["params"], row["params_without_top"])
+        for row in rows
+    }
+
+
+def check(path: Path, counts: dict[str, tuple[int, int]]) -> Row:
+    """Run one golden file."""
+    start = time.monotonic()
+    keras.backend.clear_session()
+    network, measured = golden.network_name(path.stem), golden.load(path)
+    level, single = worst(measured, network)
+    double, faults = None, []
+    if not single <= 1e-5:
+        level, double = worst(measured, network, dtype="float64")
+        bound = golden.bound(path.stem)
+        if not double <= bound:
+            faults.append(f"{level} is off by {double:.1e}, more than {bound:.0e}")
+    parameters = None
+    if network in counts and not path.stem.endswith("@large"):
+        parameters = count(network), count(network, spp=False)
+        if parameters != counts[network]:
+            faults.append(f"parameters {parameters}, the original has {counts[network]}")
+    return Row(path.stem, network, level, single, double, parameters, time.monotonic() - start, faults)
+
+
+def worst(measured: golden.Golden, network: str, **options: Any) -> tuple[str, float]:
+    """The level with the largest error, and the error."""
+    errors = golden.errors(measured, golden.build(measured, network, **options))
+    return max(errors.items(), key=lambda item: item[1])
+
+
+def count(network: str, **options: Any) -> int:
+    """Trainable parameters of a network with all its levels."""
+    model = create(network, input_shape=(128, 128, 3), **options)
+    return sum(int(keras.ops.size(variable)) for variable in model.trainable_variables)
+
+
+def table(rows: list[Row]) -> Table:
+    """All rows, the failed ones in red."""
+    columns = "golden file", "network", "level", "float32", "float64", "parameters", "without top", "seconds"
+    shown = Table(*columns, box=None, pad_edge=False)
+    for row in rows:
+        double = f"{row.double:.1e}" if row.double is not None else ""
+        counted = [f"{count:,}" for count in row.parameters] if row.parameters else ["", ""]
+        cells = row.file, row.network, row.level, f"{row.single:.1e}", double, *counted, f"{row.seconds:.1f}"
+        shown.add_row(*cells, style="red" if row.faults else None)
+    return shown
+
+
+if __name__ == "__main__":
+    sys.exit(main())
