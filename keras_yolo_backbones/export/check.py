@@ -15,8 +15,8 @@ LEAST_SNR_DB = {"float32": 60.0, "float16": 20.0, "dynamic": 6.0, "int8": 3.0}
 """Precision -> the weakest signal-to-noise ratio of a level that passes, in dB.
 
 The bounds tell a wrong artifact from a right one, not a good network from a bad one: they hold for random weights too,
-which amplify every rounding through the depth. There an int8 network may be as weak as 5 dB on its topmost level, where a
-trained one has 20 dB and more. Below 3 dB half of the signal is noise, and the file is not the model.
+which amplify every rounding through the depth. There an int8 network may be as weak as 5 dB on its topmost level, where
+a trained one has 20 dB and more. Below 3 dB half of the signal is noise, and the file is not the model.
 """
 
 Runner = Callable[[np.ndarray], Mapping[str, np.ndarray]]
