@@ -1,8 +1,20 @@
 """What the networks are made of. Imports only `keras`, so that they build under every backend."""
 
 from keras_yolo_backbones.blocks.attention import attention, feed_forward, psa
-from keras_yolo_backbones.blocks.conv import conv, depthwise, pad, split_conv
-from keras_yolo_backbones.blocks.csp import Unit, add, bottleneck, c2f, c3, chain, concat, cross_stage, merge, two_convs
+from keras_yolo_backbones.blocks.conv import conv, depthwise, grouped_conv, pad, split_conv
+from keras_yolo_backbones.blocks.csp import (
+    Unit,
+    add,
+    bottleneck,
+    c2f,
+    c2f_links,
+    c3,
+    chain,
+    concat,
+    cross_stage,
+    merge,
+    two_convs,
+)
 from keras_yolo_backbones.blocks.elan import conv_down, elan, pooled_down, two_elans
 from keras_yolo_backbones.blocks.gelan import average_down, gelan, mixed_down, rep_csp, spp_elan
 from keras_yolo_backbones.blocks.layers import LearnedScale, MatMul, ReshapeLike
@@ -34,6 +46,7 @@ __all__ = [
     "bottleneck",
     "bottleneck_csp",
     "c2f",
+    "c2f_links",
     "c3",
     "chain",
     "check_activation",
@@ -45,6 +58,7 @@ __all__ = [
     "elan",
     "feed_forward",
     "gelan",
+    "grouped_conv",
     "halve",
     "largest_first",
     "max_pool",

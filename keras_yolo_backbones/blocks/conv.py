@@ -17,7 +17,6 @@ def conv(
     kernel: int = 1,
     *,
     stride: int = 1,
-    groups: int = 1,
     activate: bool = True,
     style: Style,
     name: str,
@@ -32,7 +31,6 @@ def conv(
         channels: filters.
         kernel: odd kernel side, or an even one with `stride` 2 (a 6×6 stem).
         stride: 1 or 2.
-        groups: convolution groups.
 
     Returns:
         (batch, ⌈height / stride⌉, ⌈width / stride⌉, channels).
@@ -43,7 +41,6 @@ def conv(
         kernel,
         strides=stride,
         padding=padding,
-        groups=groups,
         use_bias=False,
         data_format="channels_last",
         name=f"{name}.conv",
@@ -87,7 +84,14 @@ def pad(x: keras.KerasTensor, kernel: int, stride: int, *, style: Style, name: s
 
 
 def split_conv(
-    x: keras.KerasTensor, channels: int, kernel: int = 1, *, parts: int = 2, style: Style, name: str
+    x: keras.KerasTensor,
+    channels: int,
+    kernel: int = 1,
+    *,
+    stride: int = 1,
+    parts: int = 2,
+    style: Style,
+    name: str,
 ) -> list[keras.KerasTensor]:
     """A conv unit of `channels` filters, split into equal parts along the channels, without a split.
 
@@ -98,4 +102,20 @@ def split_conv(
         `parts` tensors of `channels // parts` channels, the original's lowest channels first.
     """
     width = channels // parts
-    return [conv(x, width, kernel, style=style, name=f"{name}.at{i * width}") for i in range(parts)]
+    return [conv(x, width, kernel, stride=stride, style=style, name=f"{name}.at{i * width}") for i in range(parts)]
+
+
+def grouped_conv(
+    parts: list[keras.KerasTensor], channels: int, kernel: int, *, stride: int = 1, style: Style, name: str
+) -> list[keras.KerasTensor]:
+    """A grouped conv unit of `channels` filters, one group for each of `parts`: a conv unit of its own for every group.
+
+    A grouped Conv2D gives the same numbers, but Keras runs it through XLA on TensorFlow, which ONNX does not take.
+
+    Returns:
+        As many tensors of `channels // len(parts)` channels, the original's lowest channels first.
+    """
+    width = channels // len(parts)
+    return [
+        conv(x, width, kernel, stride=stride, style=style, name=f"{name}.at{i * width}") for i, x in enumerate(parts)
+    ]

@@ -93,10 +93,16 @@ def c2f(
     Returns:
         (batch, height, width, channels).
     """
-    hidden = hidden or channels // 2
+    links = c2f_links(x, hidden or channels // 2, repeats, unit=unit, style=style, name=name)
+    return merge(links, channels, close="cv2", style=style, name=name)
+
+
+def c2f_links(
+    x: keras.KerasTensor, hidden: int, repeats: int, *, unit: Unit, style: Style, name: str
+) -> list[keras.KerasTensor]:
+    """What meets in a `c2f`: two halves of `hidden` channels, and every link of the chain from the second."""
     first, second = split_conv(x, 2 * hidden, style=style, name=f"{name}.cv1")
-    links = chain(second, hidden, repeats, unit=unit, style=style, name=f"{name}.m")
-    return merge([first, *links], channels, close="cv2", style=style, name=name)
+    return [first, *chain(second, hidden, repeats, unit=unit, style=style, name=f"{name}.m")]
 
 
 def c3(

@@ -40,12 +40,7 @@ UNITS = 2
 
 
 def trunk(
-    images: keras.KerasTensor,
-    scale: C3k2Scale,
-    stages: Mapping[int, tuple[int, int, float]],
-    *,
-    groups: Mapping[int, int] | None = None,
-    style: Style,
+    images: keras.KerasTensor, scale: C3k2Scale, stages: Mapping[int, tuple[int, int, float]], *, style: Style
 ) -> dict[str, keras.KerasTensor]:
     """A stride-2 conv, then for every level another and a stage of C3k2.
 
@@ -53,7 +48,6 @@ def trunk(
         images: (batch, height, width, 3).
         scale: of the network.
         stages: level -> (channels of the conv, channels of the stage, share of them in each of its halves), at width 1.
-        groups: level -> groups of the conv, 1 where it names none.
 
     Returns:
         Level name -> (batch, height / 2ⁿ, width / 2ⁿ, channels).
@@ -62,8 +56,7 @@ def trunk(
     x = conv(images, scale.channels(64), 3, stride=2, style=style, name="stem")
     for level, (narrow, base, share) in stages.items():
         channels = scale.channels(base)
-        split = (groups or {}).get(level, 1)
-        x = conv(x, scale.channels(narrow), 3, stride=2, groups=split, style=style, name=f"down{level}")
+        x = conv(x, scale.channels(narrow), 3, stride=2, style=style, name=f"down{level}")
         x = c2f(
             x,
             channels,

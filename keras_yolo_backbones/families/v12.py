@@ -19,8 +19,23 @@ from typing import Any
 
 import keras
 
-from keras_yolo_backbones.blocks import LearnedScale, Style, add, attention, chain, conv, conv_down, feed_forward, merge
+from keras_yolo_backbones.blocks import (
+    LearnedScale,
+    Style,
+    add,
+    attention,
+    c2f_links,
+    chain,
+    concat,
+    conv,
+    conv_down,
+    feed_forward,
+    grouped_conv,
+    merge,
+    split_conv,
+)
 from keras_yolo_backbones.families.c3k2 import SIZES as SIZES_11
+from keras_yolo_backbones.families.c3k2 import UNITS as LINKS
 from keras_yolo_backbones.families.c3k2 import C3k2Scale, trunk
 from keras_yolo_backbones.families.family import Family, Origin, Release
 from keras_yolo_backbones.families.layout import Layout, half, paired, per_head
@@ -86,19 +101,6 @@ class V12Scale(C3k2Scale):
     stage: Callable[..., keras.KerasTensor] = a2c2f
 
 
-@dataclasses.dataclass(frozen=True)
-class Kind:
-    """What the releases differ in.
-
-    Attributes:
-        groups: level -> groups of the stride-2 conv before its stage.
-        position: kernel side of the depthwise conv beside the attention.
-    """
-
-    groups: Mapping[int, int]
-    position: int
-
-
 STYLE = Style(activation="silu", epsilon=1e-3, momentum=0.97)
 
 
@@ -130,17 +132,47 @@ ORIGIN = Origin(
 
 
 def network(
-    images: keras.KerasTensor, scale: V12Scale, style: Style, *, kind: Kind, spp: bool
+    images: keras.KerasTensor,
+    scale: V12Scale,
+    style: Style,
+    *,
+    lower: Callable[..., dict[str, keras.KerasTensor]],
+    position: int,
+    spp: bool,
 ) -> dict[str, keras.KerasTensor]:
-    """All levels of one YOLO12 backbone."""
+    """All levels of one YOLO12 backbone.
+
+    Args:
+        lower: builds P2 and P3.
+        position: kernel side of the depthwise convs beside the attention.
+    """
     del spp  # There is no context block that could be left away.
-    levels = trunk(images, scale, STAGES, groups=kind.groups, style=style)
+    levels = lower(images, scale, STAGES, style=style)
     x = levels["P3"]
     for level, (base, areas) in AREA_STAGES.items():
         channels, repeats = scale.channels(base), scale.repeats(UNITS)
         x = conv_down(x, channels, style=style, name=f"down{level}")
-        x = scale.stage(x, channels, repeats, areas=areas, position=kind.position, style=style, name=f"stage{level}")
+        x = scale.stage(x, channels, repeats, areas=areas, position=position, style=style, name=f"stage{level}")
         levels[f"P{level}"] = x
+    return levels
+
+
+def grouped_trunk(
+    images: keras.KerasTensor, scale: V12Scale, stages: Mapping[int, tuple[int, int, float]], *, style: Style
+) -> dict[str, keras.KerasTensor]:
+    """`trunk` with the second conv in two groups and the third in four; what they take comes as so many parts."""
+    levels = {}
+    x = split_conv(images, scale.channels(64), 3, stride=2, style=style, name="stem")
+    for level, (narrow, base, share) in stages.items():
+        channels, name = scale.channels(base), f"stage{level}"
+        x = grouped_conv(x, scale.channels(narrow), 3, stride=2, style=style, name=f"down{level}")
+        y = concat(x, style=style, name=f"down{level}")
+        hidden, repeats = int(channels * share), scale.repeats(LINKS)
+        y = concat(
+            c2f_links(y, hidden, repeats, unit=scale.links(level), style=style, name=name), style=style, name=name
+        )
+        x = split_conv(y, channels, parts=4, style=style, name=f"{name}.cv2")
+        levels[f"P{level}"] = concat(x, style=style, name=f"{name}.cv2")
     return levels
 
 
@@ -159,9 +191,9 @@ def layout_turbo(_: V12Scale) -> Layout:
 v12 = Family(
     "v12",
     {
-        "1.0": Release(partial(network, kind=Kind(groups={}, position=7)), SIZES, STYLE, ORIGIN, layout),
+        "1.0": Release(partial(network, lower=trunk, position=7), SIZES, STYLE, ORIGIN, layout),
         "turbo": Release(
-            partial(network, kind=Kind(groups={2: 2, 3: 4}, position=5)),
+            partial(network, lower=grouped_trunk, position=5),
             SIZES_TURBO,
             STYLE,
             dataclasses.replace(ORIGIN, version="d3cbe103b992ff6dd20c722e84e1b6f18f4c5efc"),
