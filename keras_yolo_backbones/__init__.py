@@ -18,6 +18,7 @@ from keras_yolo_backbones.errors import (
     CheckpointError,
     ExportError,
     GraphError,
+    ServingError,
 )
 from keras_yolo_backbones.version import __version__
 
@@ -43,6 +44,9 @@ _LAZY = {
 }
 """Public name -> the module that it is in."""
 
+_PACKAGES = ("serving",)
+"""Public parts that keep a name of their own: `kyb.serving.Client`."""
+
 __all__ = [
     "ArgumentError",
     "BackboneError",
@@ -50,12 +54,16 @@ __all__ = [
     "CheckpointError",
     "ExportError",
     "GraphError",
+    "ServingError",
     "__version__",
     *_LAZY,
+    *_PACKAGES,
 ]
 
 
 def __getattr__(name: str) -> Any:
+    if name in _PACKAGES:
+        return importlib.import_module(f"{__name__}.{name}")
     if name not in _LAZY:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     module = importlib.import_module(f"{__name__}.{_LAZY[name]}")

@@ -40,6 +40,19 @@ class ExportError(BackboneError, RuntimeError):
     """An artifact that could not be written, or that disagrees with the model it was made from."""
 
 
+class ServingError(BackboneError, RuntimeError):
+    """A server that refuses a call, is not there, or does not answer in time.
+
+    Args:
+        message: what happened.
+        code: gRPC's name for it, such as `"UNAVAILABLE"`.
+    """
+
+    def __init__(self, message: str, code: str = ""):
+        super().__init__(message)
+        self.code = code
+
+
 def one_of(what: str, value: object, allowed: Iterable[object], *, hint: str = "") -> ArgumentError:
     """The error for a value outside a fixed set: names it, the nearest allowed one, and all of them.
 

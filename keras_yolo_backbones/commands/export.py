@@ -16,6 +16,7 @@ from keras_yolo_backbones.commands.common import (
     readable_bytes,
     working,
 )
+from keras_yolo_backbones.commands.saved_model import add_saved_model_arguments, saved_model_options
 from keras_yolo_backbones.errors import ArgumentError, one_of
 
 if TYPE_CHECKING:
@@ -55,6 +56,7 @@ def add(subparsers: argparse._SubParsersAction) -> None:
     onnx = parser.add_argument_group("onnx")
     onnx.add_argument("--opset", type=int, default=17, help="13 … 18")
     onnx.add_argument("--layout", default="nhwc", help="nhwc (default) or nchw")
+    add_saved_model_arguments(parser)
     parser.set_defaults(run=run)
 
 
@@ -116,7 +118,7 @@ def _export(model: keras.Model, format: str, args: argparse.Namespace) -> Artifa
     if format == "saved_model":
         from keras_yolo_backbones.export.saved_model import export_saved_model
 
-        return export_saved_model(model, folder / stem)
+        return export_saved_model(model, folder / stem, **saved_model_options(args))
     from keras_yolo_backbones.export.tflite import export_tflite
 
     return export_tflite(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import keras
 import numpy as np
@@ -19,8 +21,8 @@ which amplify every rounding through the depth. There an int8 network may be as 
 a trained one has 20 dB and more. Below 3 dB half of the signal is noise, and the file is not the model.
 """
 
-Runner = Callable[[np.ndarray], Mapping[str, np.ndarray]]
-"""Runs an artifact on images (batch, height, width, channels), float32; returns its outputs by name, float32."""
+Runner = Callable[[Any], Mapping[str, np.ndarray]]
+"""Runs an artifact on a batch, mostly (batch, height, width, channels) float32; returns float32 outputs by name."""
 
 
 def check_images(shape: tuple[int, int, int], largest: float, *, count: int = 1, seed: int = 0) -> np.ndarray:
@@ -39,10 +41,11 @@ def check_images(shape: tuple[int, int, int], largest: float, *, count: int = 1,
 def compare(
     model: keras.Model,
     runner: Runner,
-    images: Sequence[np.ndarray],
+    images: Sequence[Any],
     *,
     what: str,
     least_snr_db: float,
+    reference: Runner | None = None,
 ) -> dict[str, Agreement]:
     """Run the artifact and the model on the same batches and compare every output.
 
@@ -52,21 +55,23 @@ def compare(
         images: batches.
         what: the artifact, for the error message.
         least_snr_db: the bound.
+        reference: what the model gives on such a batch, where the artifact takes something else than the model.
 
     Raises:
         ExportError: an output is missing, has another shape, is not finite or is weaker than the bound.
     """
-    pairs = [(run(model, batch), dict(runner(batch))) for batch in images]
+    expected = reference or functools.partial(run, model)
+    pairs = [(dict(expected(batch)), dict(runner(batch))) for batch in images]
     names, given = list(pairs[0][0]), list(pairs[0][1])
     if sorted(names) != sorted(given):
         raise ExportError(f"{what} has the outputs {', '.join(given)}; the model has {', '.join(names)}.")
     found = {}
     for name in names:
-        reference, candidate = (np.concatenate([pair[side][name].ravel() for pair in pairs]) for side in (0, 1))
+        wanted, candidate = (np.concatenate([pair[side][name].ravel() for pair in pairs]) for side in (0, 1))
         shapes = pairs[0][0][name].shape, pairs[0][1][name].shape
         if shapes[0] != shapes[1]:
             raise ExportError(f"{what}: {name} has the shape {shapes[1]}; the model gives {shapes[0]}.")
-        found[name] = agreement(reference, candidate)
+        found[name] = agreement(wanted, candidate)
     weak = [f"{name} {result.snr_db:.1f} dB" for name, result in found.items() if not result.snr_db >= least_snr_db]
     if weak:
         raise ExportError(

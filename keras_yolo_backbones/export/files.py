@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import re
 import secrets
 import shutil
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 
 from keras_yolo_backbones.errors import ExportError
 
-_STAGED = re.compile(r"\.(?P<name>.+)\.(?P<pid>\d+)-[0-9a-f]{8}\.tmp")
+_HOST = re.sub(r"[^A-Za-z0-9-]", "-", socket.gethostname())
+"""Process ids mean something on one machine, or in one container, only."""
+
+_STAGED = re.compile(rf"\.(?P<name>.+)\.{re.escape(_HOST)}\.(?P<pid>\d+)-[0-9a-f]{{8}}\.tmp")
 
 
 def check_file_target(path: str | os.PathLike[str], suffix: str) -> Path:
@@ -59,27 +64,68 @@ def staged(target: Path) -> Iterator[Path]:
     Raises:
         ExportError: the disk is full, or the system refuses to write.
     """
-    _sweep(target)
-    temporary = target.with_name(f".{target.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
-    try:
+    with scratch(target) as temporary:
         yield temporary
         _publish(temporary, target)
+
+
+@contextlib.contextmanager
+def scratch(target: Path) -> Iterator[Path]:
+    """A hidden path beside `target` to build it at; what is still there when the block ends is removed.
+
+    Raises:
+        ExportError: the disk is full, or the system refuses to write.
+    """
+    _sweep(target)
+    temporary = target.with_name(f".{target.name}.{_HOST}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
+    try:
+        yield temporary
     except OSError as error:
         raise ExportError(f"cannot write {target}: {_reason(error)}.") from error
     finally:
         _remove(temporary)
 
 
+def publish_folder(temporary: Path, target: Path) -> bool:
+    """Give a finished folder its name, if that is free: whole, readable by everybody, and on the disk.
+
+    Returns:
+        Whether it was free.
+    """
+    if target.exists():
+        return False
+    for entry in sorted(temporary.rglob("*")):
+        entry.chmod(0o755 if entry.is_dir() else 0o644)
+        _sync(entry)
+    temporary.chmod(0o755)
+    _sync(temporary)
+    try:
+        os.rename(temporary, target)
+    except OSError as error:
+        if error.errno in (errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR):
+            return False
+        raise
+    _sync(target.parent)
+    return True
+
+
 def _publish(temporary: Path, target: Path) -> None:
     if temporary.is_dir():
-        temporary.chmod(0o755)
-        if target.exists():
-            raise FileExistsError(17, "exists already")
-        os.rename(temporary, target)
+        if not publish_folder(temporary, target):
+            raise FileExistsError(errno.EEXIST, "exists already")
     else:
-        with temporary.open("rb") as file:
-            os.fsync(file.fileno())
+        _sync(temporary)
         os.replace(temporary, target)
+
+
+def _sync(path: Path) -> None:
+    """Wait until a file or folder is on the disk; folders only where the system has that."""
+    with contextlib.suppress(PermissionError):
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 def _sweep(target: Path) -> None:

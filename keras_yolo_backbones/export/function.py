@@ -15,7 +15,9 @@ from keras_yolo_backbones.graph.signature import named_outputs
 from keras_yolo_backbones.graph.upsample import upsampling_as_resize
 
 
-def frozen_function(model: keras.Model, images: tf.TensorSpec) -> Callable[[tf.Tensor], dict[str, tf.Tensor]]:
+def frozen_function(
+    model: keras.Model, images: tf.TensorSpec, *, jit_compile: bool = False
+) -> Callable[[tf.Tensor], dict[str, tf.Tensor]]:
     """A `tf.function` from images to float32 outputs by name, with all weights as constants.
 
     No variable is left that a converter could lose or a checkpoint could hold twice.
@@ -23,12 +25,13 @@ def frozen_function(model: keras.Model, images: tf.TensorSpec) -> Callable[[tf.T
     Args:
         model: a functional model under the TensorFlow backend.
         images: shape, dtype and name of the input.
+        jit_compile: mark the function for compilation by XLA.
     """
     require_tensorflow()
     trainable = [variable.numpy() for variable in model.trainable_variables]
     fixed = [variable.numpy() for variable in model.non_trainable_variables]
 
-    @tf.function(input_signature=[images], autograph=False)
+    @tf.function(input_signature=[images], autograph=False, jit_compile=jit_compile or None)
     def call(images: tf.Tensor) -> dict[str, tf.Tensor]:
         weights = [[tf.constant(value) for value in values] for values in (trainable, fixed)]
         outputs, _ = model.stateless_call(*weights, images, training=False)

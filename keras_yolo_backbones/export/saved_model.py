@@ -1,8 +1,9 @@
-"""SavedModels in the layout of TF Serving: a folder a version."""
+"""SavedModels for TF Serving: a folder a version, checked by the server's loader before it appears."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,89 +11,111 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_yolo_backbones.errors import ArgumentError, ExportError
-from keras_yolo_backbones.export.check import LEAST_SNR_DB, check_images, compare
-from keras_yolo_backbones.export.files import check_directory, staged
-from keras_yolo_backbones.export.function import frozen_function, require_tensorflow
+from keras_yolo_backbones.errors import ArgumentError, ExportError, one_of
+from keras_yolo_backbones.export.check import LEAST_SNR_DB
+from keras_yolo_backbones.export.files import check_directory, publish_folder, scratch
+from keras_yolo_backbones.export.function import require_tensorflow
+from keras_yolo_backbones.export.gate import CHECKED_ON, check_signatures
 from keras_yolo_backbones.export.manifest import Artifact, file_digest, make_manifest, write_manifest
+from keras_yolo_backbones.export.server import IMAGE, check_server_files, server_flags, write_server_files
+from keras_yolo_backbones.export.session import ServingSession
+from keras_yolo_backbones.export.signatures import build_signatures, choose
+from keras_yolo_backbones.export.warmup import MOST_RECORDS, replay_warmup, write_warmup
+from keras_yolo_backbones.graph.agreement import Agreement
 from keras_yolo_backbones.graph.fuse import fuse
-from keras_yolo_backbones.graph.signature import image_input
+from keras_yolo_backbones.graph.rewrite import recast
+from keras_yolo_backbones.graph.signature import ImageInput, image_input
 
 MANIFEST = "manifest.json"
+PRECISIONS = {"float32": "float32", "bfloat16": "mixed_bfloat16", "float16": "mixed_float16"}
+BATCH_SIZES = (1, 8, 32)
 
 
 def export_saved_model(
-    model: keras.Model, directory: str | os.PathLike[str], *, version: int | None = None, fused: bool = True
+    model: keras.Model,
+    directory: str | os.PathLike[str],
+    *,
+    version: int | None = None,
+    fused: bool = True,
+    precision: str | None = None,
+    xla: bool = False,
+    signatures: Sequence[str] | None = None,
+    image_size: int | tuple[int, int] | None = None,
+    batch_sizes: Sequence[int] = BATCH_SIZES,
 ) -> Artifact:
-    """Write `directory/<version>/`, a SavedModel with the signature `serving_default`: images -> outputs by name.
+    """Write `directory/<version>/`, a SavedModel for TF Serving, and `directory/server/`, what starts one on it.
 
-    The batch is dynamic; so are height and width if the model leaves them open. Weights are constants of the graph.
+    The batch is dynamic, may be empty, and outputs are float32 whatever the network computes in. Weights are constants
+    of the graph, shared by all signatures. The version appears whole or not at all; exporters that run at the same time
+    get different versions.
 
     Args:
         model: a functional model with one image input; left untouched.
-        directory: the model's folder, such as `"serving/v8s"`.
+        directory: the model's folder, such as `"serving/v8s"`; its name is the model's name at the server.
         version: a positive integer, by default one more than the highest that is there.
         fused: fold batch norms first.
+        precision: `"float32"`, `"bfloat16"` or `"float16"` to compute in, the model's own by default.
+        xla: compile the network with XLA. The server must be started with the flags in the manifest, and compiles once
+            for every batch size.
+        signatures: some of `SIGNATURES`, all that the model can have by default.
+        image_size: a side, or (height, width), where the model leaves them open; the signatures that take files need
+            one.
+        batch_sizes: those that the server shall batch to; a warm-up request is stored for each.
 
     Returns:
-        The version folder and its manifest (`manifest.json` in it), after TF Serving's loader has read and run it and
-        it has agreed with the model.
+        The version folder and its manifest (`manifest.json` in it), after TF Serving's loader has read it, every
+        signature has agreed with the model, and all warm-up requests have been run.
 
     Raises:
-        ArgumentError: the version exists already or is no positive integer.
+        ArgumentError: the version exists already, or a value is not allowed.
         ExportError: the folder cannot be written, or the artifact disagrees with the model.
     """
     require_tensorflow()
-    images = image_input(model)
+    images = _sized(image_input(model), image_size)
+    names = choose(None if signatures is None else tuple(signatures), model, images)
+    sizes = _batch_sizes(batch_sizes, len(names))
+    if precision is not None and precision not in PRECISIONS:
+        raise one_of("precision", precision, PRECISIONS)
     folder = check_directory(directory)
-    target = folder / str(_version(folder, version))
-    call = frozen_function(
-        fuse(model) if fused else model, tf.TensorSpec((None, *images.shape), tf.float32, name=images.name)
-    )
-    bound = _bound(model)
-    with staged(target) as temporary:
-        _save(call, temporary)
-        found = compare(
-            model,
-            lambda batch: run_in_session(temporary, {images.name: batch}),
-            [check_images(images.any_size(), images.largest, count=2)],
-            what=f"{folder.name}/{target.name}",
-            least_snr_db=bound,
-        )
-        manifest = make_manifest(
-            model,
-            images,
-            format="saved_model",
-            precision=model.compute_dtype,
-            size=images.shape,
-            batch=None,
-            agreement=found,
-            checked_on="2 random images",
-            least_snr_db=bound,
-            signatures=["serving_default"],
-        )
+    check_server_files(folder, xla=xla)
+    _check_version(folder, version)
+    served = fuse(model) if fused else model
+    if precision is not None:
+        served = recast(served, PRECISIONS[precision])
+    with scratch(folder / "version") as temporary:
+        _save(build_signatures(served, images, names, xla=xla), temporary)
+        with ServingSession(temporary) as session:
+            bound = min(_bound(model), _bound(served))
+            found = check_signatures(session, model, images, what=folder.name, least_snr_db=bound)
+            requests = write_warmup(session, temporary, images, sizes)
+            replay_warmup(session, temporary)
+            manifest = make_manifest(
+                model,
+                images,
+                format="saved_model",
+                precision=precision or model.compute_dtype,
+                size=images.shape,
+                batch=None,
+                agreement=found["serving_default"],
+                checked_on=CHECKED_ON,
+                least_snr_db=bound,
+                signatures=_described(session, found),
+                warmup={"requests": requests, "batch_sizes": list(sizes)},
+                server=_server(session, folder.resolve().name, xla),
+            )
         manifest["sha256"]["file"] = file_digest(temporary / "saved_model.pb")
         write_manifest(manifest, temporary / MANIFEST)
+        target = _publish(temporary, folder, version)
+        write_server_files(folder, sizes, xla=xla)
     return Artifact(target, manifest)
 
 
 def run_in_session(
     folder: Path, inputs: dict[str, np.ndarray], signature: str = "serving_default"
 ) -> dict[str, np.ndarray]:
-    """Run a signature through the session loader, the way TF Serving does.
-
-    Python's `tf.saved_model.load` takes models that this loader, and so the server, refuses.
-    """
-    level = tf.get_logger().level
-    tf.get_logger().setLevel("ERROR")
-    try:
-        with tf.compat.v1.Session(graph=tf.Graph()) as session:
-            loaded = tf.compat.v1.saved_model.loader.load(session, ["serve"], str(folder))
-            definition = loaded.signature_def[signature]
-            feed = {definition.inputs[name].name: value for name, value in inputs.items()}
-            return session.run({name: tensor.name for name, tensor in definition.outputs.items()}, feed)
-    finally:
-        tf.get_logger().setLevel(level)
+    """Load a version folder as TF Serving does, and call a signature once."""
+    with ServingSession(folder) as session:
+        return session.run(inputs, signature)
 
 
 def versions(folder: Path) -> list[int]:
@@ -100,20 +123,47 @@ def versions(folder: Path) -> list[int]:
     return sorted(int(entry.name) for entry in folder.iterdir() if entry.is_dir() and entry.name.isdecimal())
 
 
-def _version(folder: Path, version: int | None) -> int:
-    present = versions(folder)
+def _sized(images: ImageInput, image_size: int | tuple[int, int] | None) -> ImageInput:
+    return images if image_size is None else images._replace(shape=images.sized(image_size))
+
+
+def _batch_sizes(sizes: Sequence[int], signatures: int) -> tuple[int, ...]:
+    chosen = tuple(sorted(set(sizes)))
+    if not chosen or not all(isinstance(size, int) and size > 0 for size in chosen):
+        raise ArgumentError(f"batch_sizes {tuple(sizes)}: expected positive integers such as {BATCH_SIZES}.")
+    if len(chosen) * signatures > MOST_RECORDS:
+        raise ArgumentError(f"{len(chosen)} batch_sizes: TF Serving takes at most {MOST_RECORDS} warm-up requests.")
+    return chosen
+
+
+def _check_version(folder: Path, version: int | None) -> None:
     if version is None:
-        return max(present, default=0) + 1
+        return
     if not isinstance(version, int) or isinstance(version, bool) or not 0 < version < 2**63:
         raise ArgumentError(f"version {version!r}: expected a positive integer.")
-    if version in present:
-        raise ArgumentError(f"version {version} of {folder} exists already, and versions never change; leave it out.")
-    return version
+    if version in versions(folder):
+        raise _taken(folder, version)
 
 
-def _save(call: Any, folder: Path) -> None:
+def _taken(folder: Path, version: int) -> ArgumentError:
+    return ArgumentError(
+        f"version {version} of {folder} exists already, and versions never change; leave it out for the next one."
+    )
+
+
+def _publish(temporary: Path, folder: Path, version: int | None) -> Path:
+    """Rename the finished folder to its version: the next free one, if none was asked for."""
+    while True:
+        target = folder / str(version or max(versions(folder), default=0) + 1)
+        if publish_folder(temporary, target):
+            return target
+        if version is not None:
+            raise _taken(folder, version)
+
+
+def _save(signatures: dict[str, Any], folder: Path) -> None:
     try:
-        tf.saved_model.save(tf.Module(), str(folder), signatures={"serving_default": call})
+        tf.saved_model.save(tf.Module(), str(folder), signatures=signatures)
     except tf.errors.OpError as error:
         raise ExportError(f"cannot write the SavedModel: {error.message}") from error
 
@@ -122,3 +172,39 @@ def _bound(model: keras.Model) -> float:
     """Reduced precision, in the model or one of its layers, agrees only so far."""
     kinds = {layer.compute_dtype for layer in model.layers}
     return LEAST_SNR_DB["dynamic"] if kinds & {"float16", "bfloat16"} else LEAST_SNR_DB["float32"]
+
+
+def _described(session: ServingSession, found: dict[str, dict[str, Agreement]]) -> dict[str, Any]:
+    """Signature -> its inputs and outputs, and how closely each output follows the model."""
+
+    def tensors(infos: Any) -> dict[str, Any]:
+        return {
+            name: {
+                "dtype": tf.as_dtype(info.dtype).name,
+                "shape": [side.size if side.size >= 0 else None for side in info.tensor_shape.dim],
+            }
+            for name, info in sorted(infos.items())
+        }
+
+    return {
+        name: {
+            "inputs": tensors(session.signatures[name].inputs),
+            "outputs": tensors(session.signatures[name].outputs),
+            "max_error": max(result.max_error for result in results.values()),
+        }
+        for name, results in found.items()
+    }
+
+
+def _server(session: ServingSession, name: str, xla: bool) -> dict[str, Any]:
+    """What a server must be to load it: a graph is read by every TensorFlow from `oldest_consumer` on that has its
+    operators, the youngest of which (DecodeImage) came with 2.3; the official server was not run here."""
+    return {
+        "model": name,
+        "image": IMAGE,
+        "flags": server_flags(name, xla=xla),
+        "graph_producer": session.graph_versions.producer,
+        "oldest_consumer": session.graph_versions.min_consumer,
+        "oldest_tensorflow": "2.3",
+        "run_in": f"session loader of TensorFlow {tf.__version__}; the server itself was not run",
+    }

@@ -1,0 +1,170 @@
+"""The signatures of a served model: floats, pixels or files in; feature maps or pooled features out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from keras_yolo_backbones.errors import ArgumentError, one_of
+from keras_yolo_backbones.export.function import frozen_function
+from keras_yolo_backbones.graph.signature import ImageInput, named_outputs
+from keras_yolo_backbones.images import PADDING
+
+SIGNATURES = ("serving_default", "uint8", "encoded", "embedding", "encoded_embedding")
+"""What each takes and gives:
+
+- `serving_default`: float32 images as the model takes them -> the model's outputs.
+- `uint8`: raw pixels 0…255 -> the model's outputs.
+- `encoded`: `image_bytes`, JPEG or PNG files of any size -> the model's outputs, `scale` and `padding`, for which see
+  `letterboxed`.
+- `embedding`: float32 images -> every level, averaged over its cells: (batch, channels).
+- `encoded_embedding`: `image_bytes` -> the same averages; small in both directions, so the one for JSON.
+"""
+
+ENCODED = "image_bytes"
+"""The input of the signatures that take files."""
+
+GEOMETRY = ("scale", "padding")
+
+Tensors = dict[str, tf.Tensor]
+
+
+def choose(wanted: tuple[str, ...] | None, model: keras.Model, images: ImageInput) -> tuple[str, ...]:
+    """The signatures to export: those wanted, or all that the model can have.
+
+    Args:
+        wanted: some of `SIGNATURES`; `None` for all that apply.
+        model: gives feature maps, or no `embedding`.
+        images: its input: of three channels and a known size, or no `encoded`.
+
+    Raises:
+        ArgumentError: an unknown signature, or one that this model cannot have.
+    """
+    files, averages = ("encoded", "encoded_embedding"), ("embedding", "encoded_embedding")
+    reasons: dict[str, str] = {}
+    if not any(len(tensor.shape) == 4 for tensor in named_outputs(model).values()):
+        reasons |= dict.fromkeys(averages, "none of its outputs is a feature map")
+    if images.shape[2] != 3:
+        reasons |= dict.fromkeys(files, f"it takes {images.shape[2]} channels, files give 3")
+    elif None in images.shape:
+        hint = "it leaves its image size open; pass image_size=640 or image_size=(height, width)"
+        reasons |= dict.fromkeys(files, hint)
+    taken = sorted(set(GEOMETRY) & set(named_outputs(model)))
+    if taken:
+        reasons |= dict.fromkeys(files, f"it has outputs of its own called {' and '.join(taken)}")
+    for name in wanted or ():
+        if name not in SIGNATURES:
+            raise one_of("signature", name, SIGNATURES)
+        if name in reasons:
+            raise ArgumentError(f"model {model.name!r} cannot have the signature {name!r}: {reasons[name]}.")
+    if wanted is not None and "serving_default" not in wanted:
+        raise ArgumentError("every SavedModel has the signature 'serving_default'; add it to signatures=….")
+    return tuple(name for name in SIGNATURES if name not in reasons and (wanted is None or name in wanted))
+
+
+def build_signatures(model: keras.Model, images: ImageInput, names: tuple[str, ...], *, xla: bool) -> dict[str, Any]:
+    """Make the signatures as `tf.function`s that share one network, so that the weights are stored once.
+
+    Args:
+        model: what is served, fused and in the precision that it computes in.
+        images: its input, with the size that it is served at.
+        names: from `choose`.
+        xla: compile the network with XLA; reading files stays outside.
+    """
+    floats = tf.TensorSpec((None, *images.shape), tf.float32, name=images.name)
+    pixels = tf.TensorSpec((None, *images.shape), tf.uint8, name=images.name)
+    files = tf.TensorSpec((None,), tf.string, name=ENCODED)
+    network = _any_batch(frozen_function(model, floats, jit_compile=xla))
+    unit = images.largest / 255
+
+    def from_pixels(pixels: tf.Tensor) -> tf.Tensor:
+        return tf.cast(pixels, tf.float32) * unit if unit != 1 else tf.cast(pixels, tf.float32)
+
+    def from_files(files: tf.Tensor) -> Tensors:
+        height, width, _ = images.any_size()
+        frames, scale, padding = letterboxed(files, height, width)
+        return {**network(from_pixels(frames)), "scale": scale, "padding": padding}
+
+    made: dict[str, tuple[tf.TensorSpec, Callable[[tf.Tensor], Tensors]]] = {
+        "serving_default": (floats, network),
+        "uint8": (pixels, lambda pixels: network(from_pixels(pixels))),
+        "encoded": (files, from_files),
+        "embedding": (floats, lambda images: pooled(network(images))),
+        "encoded_embedding": (files, lambda files: pooled(from_files(files))),
+    }
+    return {name: _signature(*made[name]) for name in names}
+
+
+def letterboxed(files: tf.Tensor, height: int, width: int) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    """Decode JPEG, PNG, BMP or GIF files and fit them into a frame, in graph, as `images.letterbox` does.
+
+    A point (x, y) of the frame is the point ((x − left) / scale, (y − top) / scale) of the image.
+
+    Args:
+        files: (batch,) strings.
+        height: of the frame, in pixels.
+        width: of the frame, in pixels.
+
+    Returns:
+        Frames (batch, height, width, 3) uint8; scale (batch,) float32, frame pixels per image pixel; padding
+        (batch, 2) float32, (top, left) in frame pixels.
+    """
+
+    def one(file: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        image = tf.ensure_shape(tf.io.decode_image(file, channels=3, expand_animations=False), (None, None, 3))
+        sides = tf.cast(tf.shape(image)[:2], tf.float64)
+        frame = tf.constant([height, width], tf.float64)
+        scale = tf.reduce_min(frame / sides)
+        rows, columns = tf.unstack(tf.maximum(tf.cast(tf.round(sides * scale), tf.int32), 1))
+        resized = tf.cond(
+            scale < 1,
+            lambda: tf.image.resize(image, (rows, columns), antialias=True),
+            lambda: tf.image.resize(image, (rows, columns)),
+        )
+        pixels = tf.cast(tf.clip_by_value(tf.round(resized), 0, 255), tf.uint8)
+        top, left = (height - rows) // 2, (width - columns) // 2
+        margins = [[top, height - rows - top], [left, width - columns - left], [0, 0]]
+        framed = tf.ensure_shape(tf.pad(pixels, margins, constant_values=PADDING), (height, width, 3))
+        return framed, tf.cast(scale, tf.float32), tf.cast(tf.stack([top, left]), tf.float32)
+
+    kinds = (
+        tf.TensorSpec((height, width, 3), tf.uint8),
+        tf.TensorSpec((), tf.float32),
+        tf.TensorSpec((2,), tf.float32),
+    )
+    with tf.name_scope("letterbox"):
+        return tf.map_fn(one, files, fn_output_signature=kinds)
+
+
+def pooled(outputs: Tensors) -> Tensors:
+    """Every feature map averaged over its cells, (batch, channels); outputs that are none are left out."""
+    return {name: tf.reduce_mean(tensor, (1, 2)) for name, tensor in outputs.items() if tensor.shape.rank == 4}
+
+
+def _any_batch(network: Callable[[tf.Tensor], Tensors]) -> Callable[[tf.Tensor], Tensors]:
+    """`network` for batches that may be empty.
+
+    oneDNN's convolution gives an empty batch the shape of its input and fails one layer later, so an empty batch is run
+    as one black image of which nothing is returned. Other batches pass through without a copy.
+    """
+
+    def call(images: tf.Tensor) -> Tensors:
+        count = tf.shape(images)[0]
+        missing = tf.cast(tf.equal(count, 0), tf.int32)
+        shape = images.shape
+        images = tf.ensure_shape(tf.pad(images, [[0, missing], [0, 0], [0, 0], [0, 0]]), shape)
+        return {name: tensor[:count] for name, tensor in network(images).items()}
+
+    return call
+
+
+def _signature(spec: tf.TensorSpec, call: Callable[[tf.Tensor], Tensors]) -> Any:
+    """A `tf.function` whose argument, and so the signature's input, bears the name of its spec."""
+
+    def named(inputs: tf.Tensor) -> Tensors:
+        return {name: tf.identity(tensor, name=name) for name, tensor in call(inputs).items()}
+
+    return tf.function(named, input_signature=[spec], autograph=False)
