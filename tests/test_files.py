@@ -12,7 +12,7 @@ import pytest
 from conftest import ROOT, in_subprocess
 
 import keras_yolo_backbones as kyb
-from keras_yolo_backbones.export.files import check_directory, check_file_target, staged
+from keras_yolo_backbones.export.files import HOST, check_directory, check_file_target, staged
 
 
 def names(folder):
@@ -61,15 +61,18 @@ def test_a_folder_appears_readable_for_all_and_replaces_nothing(tmp_path):
 def test_what_killed_processes_left_is_swept_up(tmp_path):
     dead = subprocess.Popen([sys.executable, "-c", ""])
     dead.wait()
-    left = tmp_path / f".1.{dead.pid}-0123abcd.tmp"
+    host = HOST
+    left = tmp_path / f".1.{host}.{dead.pid}-0123abcd.tmp"
     left.mkdir()
-    alive = tmp_path / f".1.{os.getpid()}-0123abcd.tmp"
+    alive = tmp_path / f".1.{host}.{os.getpid()}-0123abcd.tmp"
     alive.mkdir()
-    other = tmp_path / f".2.{dead.pid}-0123abcd.tmp"
+    other = tmp_path / f".2.{host}.{dead.pid}-0123abcd.tmp"
     other.mkdir()
+    elsewhere = tmp_path / f".1.elsewhere.{dead.pid}-0123abcd.tmp"
+    elsewhere.mkdir()
     with staged(tmp_path / "1") as temporary:
         temporary.mkdir()
-    assert names(tmp_path) == sorted([alive.name, other.name, "1"])
+    assert names(tmp_path) == sorted([alive.name, other.name, elsewhere.name, "1"])
 
 
 def test_a_full_disk_is_one_error_and_leaves_nothing(tmp_path):
@@ -78,7 +81,7 @@ def test_a_full_disk_is_one_error_and_leaves_nothing(tmp_path):
 import resource, signal
 from pathlib import Path
 from keras_yolo_backbones.errors import ExportError
-from keras_yolo_backbones.export.files import staged
+from keras_yolo_backbones.export.files import HOST, staged
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
 try:
@@ -100,7 +103,7 @@ def test_a_killed_export_leaves_nothing_half_written(tmp_path, how):
 import signal, sys, time
 from pathlib import Path
 from keras_yolo_backbones.cli import _terminate
-from keras_yolo_backbones.export.files import staged
+from keras_yolo_backbones.export.files import HOST, staged
 signal.signal(signal.SIGTERM, _terminate)
 with staged(Path({str(target)!r})) as temporary:
     temporary.write_bytes(bytes(1000))

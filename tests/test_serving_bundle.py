@@ -43,11 +43,11 @@ def expected(model, pixels, scale=1 / 255):
     return {name: np.asarray(value) for name, value in model(pixels.astype(np.float32) * np.float32(scale)).items()}
 
 
-def close(given, wanted, tolerance=2e-5):
+def close(given, wanted, tolerance=5e-4):
     assert sorted(given) == sorted(wanted)
     for name, value in wanted.items():
         assert given[name].dtype == np.float32
-        np.testing.assert_allclose(given[name], value, rtol=tolerance, atol=tolerance * np.abs(value).max())
+        np.testing.assert_allclose(given[name], value, rtol=0, atol=tolerance * np.abs(value).max())
 
 
 def test_floats_pixels_and_embedding_equal_the_model(model, session, photographs):
@@ -140,7 +140,7 @@ def test_weights_are_stored_once_and_folded(model, bundle):
 
 def test_half_precision_gives_float32(model, tmp_path, photographs):
     folder = tmp_path / "half"
-    for precision, bound in (("bfloat16", 25), ("float16", 45)):
+    for precision, bound in (("bfloat16", 12), ("float16", 30)):
         artifact = kyb.export_saved_model(
             model, folder, precision=precision, signatures=["serving_default"], batch_sizes=(1,)
         )

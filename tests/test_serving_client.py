@@ -45,7 +45,7 @@ def close(given, wanted):
     assert sorted(given) == sorted(wanted)
     for name, value in wanted.items():
         assert given[name].dtype == np.float32
-        np.testing.assert_allclose(given[name], value, rtol=2e-5, atol=2e-5 * np.abs(value).max())
+        np.testing.assert_allclose(given[name], value, rtol=0, atol=5e-4 * np.abs(value).max())
 
 
 def test_arrays_and_files_in_levels_out(client, model, photographs):
@@ -162,9 +162,9 @@ def test_the_deadline_holds_over_all_attempts(client, service, photographs):
 
 def test_no_server(photographs):
     start = time.monotonic()
-    with kyb.serving.Client("localhost:9", model="v8n", timeout=1) as client:
-        with pytest.raises(kyb.ServingError, match="Is the server running") as caught:
-            client(photographs[:1])
+    client = kyb.serving.Client("localhost:9", model="v8n", timeout=1)
+    with client, pytest.raises(kyb.ServingError, match="Is the server running") as caught:
+        client(photographs[:1])
     assert caught.value.code == "UNAVAILABLE"
     assert time.monotonic() - start < 1.5
 
@@ -182,7 +182,7 @@ def load(target, model, photographs, clients, seconds):
                 chosen = random.integers(0, len(photographs), random.choice([1, 2, 8]))
                 found = client(photographs[chosen])
                 wrong = any(
-                    not np.allclose(found[name], value[chosen], rtol=2e-5, atol=2e-5 * np.abs(value).max())
+                    not np.allclose(found[name], value[chosen], rtol=0, atol=5e-4 * np.abs(value).max())
                     for name, value in wanted.items()
                 )
                 counts[number] += 1, len(chosen), wrong

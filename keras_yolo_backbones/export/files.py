@@ -14,10 +14,10 @@ from pathlib import Path
 
 from keras_yolo_backbones.errors import ExportError
 
-_HOST = re.sub(r"[^A-Za-z0-9-]", "-", socket.gethostname())
+HOST = re.sub(r"[^A-Za-z0-9-]", "-", socket.gethostname())
 """Process ids mean something on one machine, or in one container, only."""
 
-_STAGED = re.compile(rf"\.(?P<name>.+)\.{re.escape(_HOST)}\.(?P<pid>\d+)-[0-9a-f]{{8}}\.tmp")
+_STAGED = re.compile(rf"\.(?P<name>.+)\.{re.escape(HOST)}\.(?P<pid>\d+)-[0-9a-f]{{8}}\.tmp")
 
 
 def check_file_target(path: str | os.PathLike[str], suffix: str) -> Path:
@@ -77,7 +77,7 @@ def scratch(target: Path) -> Iterator[Path]:
         ExportError: the disk is full, or the system refuses to write.
     """
     _sweep(target)
-    temporary = target.with_name(f".{target.name}.{_HOST}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
+    temporary = target.with_name(f".{target.name}.{HOST}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
     try:
         yield temporary
     except OSError as error:
