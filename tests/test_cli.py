@@ -141,3 +141,23 @@ def test_trained_weights_are_loaded(capfd, tmp_path, model):
     assert code == 0
     assert json.loads(out)[0]["sha256"]["weights"] == weights_digest(model)
     assert "random" not in err
+
+
+def test_a_full_disk_is_one_line_for_every_format(tmp_path):
+    """A limit on the size of files stands in for the disk."""
+    code = f"""
+import resource, signal
+import tensorflow
+from keras_yolo_backbones.cli import main
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000))
+for format in ("tflite", "saved_model", "onnx"):
+    print(main(["export", "v8-n", "--image-size", "32", "--format", format, "--out", {str(tmp_path)!r}]))
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["1", "1", "1"]
+    messages = [line for line in done.stderr.splitlines() if line.startswith("kyb: ")]
+    assert len(messages) == 3
+    assert all("cannot write" in message and "File too large" in message for message in messages)
+    assert "Traceback" not in done.stderr
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []

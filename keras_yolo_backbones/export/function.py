@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import keras
@@ -43,6 +44,15 @@ def frozen_function(
 def deployable(model: keras.Model) -> keras.Model:
     """The model as converters take it best: float32, batch norms folded, upsampling as one operator."""
     return upsampling_as_resize(fuse(recast(model, "float32")))
+
+
+def save_signatures(signatures: dict[str, Any], folder: str | Path) -> None:
+    """Write functions as the signatures of a SavedModel; `ExportError` if the disk is full or refuses."""
+    try:
+        tf.saved_model.save(tf.Module(), str(folder), signatures=signatures)
+    except (tf.errors.OpError, OSError) as error:
+        reason = getattr(error, "message", None) or error.strerror or str(error)
+        raise ExportError(f"cannot write the SavedModel: {reason}.") from error
 
 
 def require_tensorflow() -> None:

@@ -11,10 +11,10 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_yolo_backbones.errors import ArgumentError, ExportError, one_of
+from keras_yolo_backbones.errors import ArgumentError, one_of
 from keras_yolo_backbones.export.check import LEAST_SNR_DB
 from keras_yolo_backbones.export.files import check_directory, publish_folder, scratch
-from keras_yolo_backbones.export.function import require_tensorflow
+from keras_yolo_backbones.export.function import require_tensorflow, save_signatures
 from keras_yolo_backbones.export.gate import CHECKED_ON, check_signatures
 from keras_yolo_backbones.export.manifest import Artifact, file_digest, make_manifest, write_manifest
 from keras_yolo_backbones.export.server import IMAGE, check_server_files, server_flags, write_server_files
@@ -83,7 +83,7 @@ def export_saved_model(
     if precision is not None:
         served = recast(served, PRECISIONS[precision])
     with scratch(folder / "version") as temporary:
-        _save(build_signatures(served, images, names, xla=xla), temporary)
+        save_signatures(build_signatures(served, images, names, xla=xla), temporary)
         with ServingSession(temporary) as session:
             bound = min(_bound(model), _bound(served))
             found = check_signatures(session, model, images, what=folder.name, least_snr_db=bound)
@@ -159,13 +159,6 @@ def _publish(temporary: Path, folder: Path, version: int | None) -> Path:
             return target
         if version is not None:
             raise _taken(folder, version)
-
-
-def _save(signatures: dict[str, Any], folder: Path) -> None:
-    try:
-        tf.saved_model.save(tf.Module(), str(folder), signatures=signatures)
-    except tf.errors.OpError as error:
-        raise ExportError(f"cannot write the SavedModel: {error.message}") from error
 
 
 def _bound(model: keras.Model) -> float:

@@ -15,7 +15,7 @@ import tensorflow as tf
 from keras_yolo_backbones.errors import ArgumentError, ExportError, one_of
 from keras_yolo_backbones.export.check import LEAST_SNR_DB, check_images, compare
 from keras_yolo_backbones.export.files import check_file_target, staged
-from keras_yolo_backbones.export.function import deployable, frozen_function, require_tensorflow
+from keras_yolo_backbones.export.function import deployable, frozen_function, require_tensorflow, save_signatures
 from keras_yolo_backbones.export.litert import LiteModel, Operator, inventory, operators
 from keras_yolo_backbones.export.manifest import Artifact, file_digest, make_manifest, write_manifest
 from keras_yolo_backbones.graph.signature import image_input
@@ -115,7 +115,7 @@ def _convert(
     # Signatures, and with them the names of the outputs, survive only on the way over a SavedModel.
     call = frozen_function(deployable(model), tf.TensorSpec((1, *size), tf.float32, name=name))
     with tempfile.TemporaryDirectory() as folder:
-        tf.saved_model.save(tf.Module(), folder, signatures={"serving_default": call})
+        save_signatures({"serving_default": call}, folder)
         converter = tf.lite.TFLiteConverter.from_saved_model(folder)
         if precision != "float32":
             converter.optimizations = [tf.lite.Optimize.DEFAULT]
