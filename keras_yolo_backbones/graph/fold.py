@@ -73,11 +73,16 @@ def pass_through(args: tuple[Any, ...]) -> Any:
 
 def folded(conv: keras.Layer, name: str, scale: np.ndarray, shift: np.ndarray) -> Replacement:
     """A copy of `conv`, called `name`, that does scale · conv(x) + shift, one entry an output channel."""
+    return with_weights(conv, name, fold(conv, scale, shift))
+
+
+def with_weights(conv: keras.Layer, name: str, weights: list[np.ndarray]) -> Replacement:
+    """A copy of `conv`, called `name`, that has this kernel and bias."""
 
     def build(args: tuple[Any, ...]) -> Any:
         copy = type(conv).from_config(conv.get_config() | {"use_bias": True, "name": name})
         y = copy(args[0])
-        copy.set_weights(fold(conv, scale, shift))
+        copy.set_weights(weights)
         return y
 
     return build

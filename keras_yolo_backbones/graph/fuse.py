@@ -11,8 +11,10 @@ from keras_yolo_backbones.errors import GraphError
 from keras_yolo_backbones.graph.agreement import agreement, probe
 from keras_yolo_backbones.graph.fold import Replacement, norms_behind_convs
 from keras_yolo_backbones.graph.ir import Graph, Node
+from keras_yolo_backbones.graph.parallel import parallel_convs
 from keras_yolo_backbones.graph.read import functional, read
-from keras_yolo_backbones.graph.rewrite import rebuild
+from keras_yolo_backbones.graph.rewrite import Rule, rebuild
+from keras_yolo_backbones.graph.scales import scales_behind_convs
 from keras_yolo_backbones.graph.shared_norm import norms_behind_concats
 
 TOLERANCE = {"float32": 1e-3, "float64": 1e-10, "bfloat16": 0.2, "float16": 0.05}
@@ -22,15 +24,25 @@ Rounding stays below 1e-5 on trained networks; deep ones with random weights may
 off by 1e-1 and more.
 """
 
-RULES: tuple[Callable[[Graph], dict[Node, Replacement]], ...] = (norms_behind_convs, norms_behind_concats)
-"""Each finds its calls in a graph and says what stands in place of them; later rules win."""
+Finder = Callable[[Graph], dict[Node, Replacement]]
+
+RULES: tuple[tuple[Finder, ...], ...] = (
+    (norms_behind_convs, norms_behind_concats),
+    (scales_behind_convs, parallel_convs),
+)
+"""Each finds its calls in a graph and says what stands in place of them; later rules win.
+
+The second group sees the graph that the first has made.
+"""
 
 
 def fuse(model: keras.Model) -> keras.Model:
-    """Fold every batch norm into the convolution or dense layer before it, also through a concat.
+    """Make one convolution of what is one at inference.
 
-    Works on any functional or sequential model: a backbone, or one with a neck and head on it; nested models are read
-    through. A batch norm that has no such layer of its own before it stays. The new model is for inference and export.
+    Every batch norm goes into the convolution or dense layer before it, also through a concat, and so does a scale;
+    convolutions side by side (RepVGG and its kin) become one. Works on any functional or sequential model: a backbone,
+    or one with a neck and head on it; nested models are read through. A batch norm that has no such layer of its own
+    before it stays. The new model is for inference and export.
 
     Args:
         model: left untouched.
@@ -41,8 +53,12 @@ def fuse(model: keras.Model) -> keras.Model:
     Raises:
         GraphError: the model is not functional, holds a layer that cannot be rebuilt, or the fused model disagrees.
     """
-    model = functional(model)
-    fused = _fused(read(model))
+    model = fused = functional(model)
+    for rules in RULES:
+        graph = read(fused)
+        replacements = _found(graph, rules)
+        if replacements or fused is model:
+            fused = rebuild(graph, _replacing(replacements))
     check_same(model, fused)
     return fused
 
@@ -62,12 +78,16 @@ def check_same(model: keras.Model, rewritten: keras.Model) -> None:
             )
 
 
-def _fused(graph: Graph) -> keras.Model:
+def _found(graph: Graph, rules: tuple[Finder, ...]) -> dict[Node, Replacement]:
+    """What `rules` would put in place of which calls; later rules win."""
     replacements: dict[Node, Replacement] = {}
-    for rule in RULES:
+    for rule in rules:
         replacements |= rule(graph)
+    return replacements
 
+
+def _replacing(replacements: dict[Node, Replacement]) -> Rule:
     def replace(node: Node, args: tuple[Any, ...], _: dict[str, Any]) -> Any:
         return replacements[node](args) if node in replacements else NotImplemented
 
-    return rebuild(graph, replace)
+    return replace
