@@ -32,7 +32,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         0 if it worked, 1 if it failed, 2 for a mistake in the arguments, 130 after an interrupt, 143 after SIGTERM.
     """
-    args = _parser().parse_args(argv)
+    args = build_parser().parse_args(argv)
     signal.signal(signal.SIGTERM, _terminate)
     with native_noise_hidden(not args.verbose):
         console = Console(stderr=True)
@@ -49,7 +49,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             return 130
 
 
-def _parser() -> argparse.ArgumentParser:
+def build_parser() -> argparse.ArgumentParser:
+    """The parser of all commands."""
     parser = argparse.ArgumentParser(
         prog="kyb",
         description="YOLO backbones for Keras 3: list them, look at them, export them.",
