@@ -55,6 +55,8 @@ def run(args: argparse.Namespace, console: Console) -> int:
         "original": f"{origin['project']} {origin['version']}, {origin['url']}",
         "licence of the original": f"{origin['licence']} (code), {origin['weights_licence']} (weights)",
         "paper": origin["paper"] or "none",
+        "trained on images of": "{0}×{0}".format(facts["trained_size"]),
+        "checkpoint files": ", ".join(facts["files"]) or "none published",
     }
     facts_table = Table(box=None, pad_edge=False, show_header=False)
     for name, value in rows.items():
@@ -74,6 +76,7 @@ def describe(args: argparse.Namespace) -> dict[str, Any]:
 
     variant = find(args.model)
     release = variant.family.release(variant.release)
+    facts = release.facts(variant.size)
     model = build_model(args)
     return {
         "model": variant.name,
@@ -85,7 +88,9 @@ def describe(args: argparse.Namespace) -> dict[str, Any]:
         ],
         "parameters": sum(math.prod(variable.shape) for variable in model.trainable_variables),
         "macs": macs(model),
-        "activation": args.activation or release.style.activation,
+        "activation": args.activation or ", ".join(facts.activations),
         "epsilon": release.style.epsilon,
         "origin": dataclasses.asdict(release.origin),
+        "trained_size": facts.image_size,
+        "files": list(facts.files),
     }

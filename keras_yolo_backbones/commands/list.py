@@ -39,13 +39,21 @@ def run(args: argparse.Namespace, console: Console) -> int:
     if args.json:
         print_json(names)
     elif names:
-        table = Table("model", "levels", "activation", "original", "licence", box=None, pad_edge=False)
+        table = Table(
+            "model", "levels", "activation", "image", "original", "licence", "files", box=None, pad_edge=False
+        )
         for name in names:
             variant = variants()[name]
             release = variant.family.release(variant.release)
-            top = release.sizes[variant.size].top
+            facts, origin = release.facts(variant.size), release.origin
             table.add_row(
-                name, f"P2 … P{top}", release.style.activation, release.origin.project, release.origin.licence
+                name,
+                f"P2 … P{release.sizes[variant.size].top}",
+                ", ".join(facts.activations),
+                str(facts.image_size),
+                origin.project,
+                origin.licence,
+                ", ".join(facts.files),
             )
         Console().print(table)
     if not names:

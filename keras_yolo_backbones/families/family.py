@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol, TypeGuard
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeGuard
 
 import keras
 
-from keras_yolo_backbones.blocks import Style, check_activation, conv
+from keras_yolo_backbones.blocks import check_activation, conv
 from keras_yolo_backbones.errors import ArgumentError, one_of
-from keras_yolo_backbones.families.layout import Layout
+from keras_yolo_backbones.families.release import Origin, Published, Release, Spec
+
+__all__ = ["Family", "Origin", "Published", "Release"]
 
 ARGUMENTS = """
 
@@ -36,59 +38,6 @@ Returns:
 Raises:
     ArgumentError: a value that is not allowed; the message lists those that are.
 """
-
-
-class Spec(Protocol):
-    """What a row of a size table must have; the rest is between the table and its network."""
-
-    @property
-    def top(self) -> int:
-        """The highest level, n of Pn."""
-        ...
-
-
-Network = Callable[..., dict[str, keras.KerasTensor]]
-"""`(images, spec, style, *, spp) -> {"P2": …, "P3": …, …}`, all levels of one network."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Origin:
-    """Where a network comes from.
-
-    Attributes:
-        project: name of the original project.
-        url: its home.
-        version: the version or commit that the numbers were measured on.
-        licence: SPDX identifier of the original's code.
-        weights_licence: SPDX identifier under which the original's trained weights are published.
-        paper: title and identifier, or "" if there is none.
-    """
-
-    project: str
-    url: str
-    version: str
-    licence: str
-    weights_licence: str
-    paper: str = ""
-
-
-@dataclasses.dataclass(frozen=True)
-class Release:
-    """Networks that were published together: one topology, one style, a table of sizes.
-
-    Attributes:
-        network: the builder of the levels.
-        sizes: size name -> what `network` needs to know of it.
-        style: the activation and batch norm that the original was trained with.
-        origin: where it comes from.
-        layout: `spec -> Layout`, where the original's checkpoints keep each tensor.
-    """
-
-    network: Network
-    sizes: Mapping[str, Any]
-    style: Style
-    origin: Origin
-    layout: Callable[[Any], Layout]
 
 
 class Family:

@@ -25,7 +25,7 @@ from keras_yolo_backbones.blocks import (
     rep_depthwise,
     sppf,
 )
-from keras_yolo_backbones.families.family import Family, Origin, Release
+from keras_yolo_backbones.families.family import Family, Origin, Published, Release
 from keras_yolo_backbones.families.layout import Layout, paired, psa_pieces
 from keras_yolo_backbones.families.scale import Scale
 
@@ -87,6 +87,8 @@ ORIGIN = Origin(
     paper="YOLOv10: Real-Time End-to-End Object Detection, arXiv:2405.14458",
 )
 
+PUBLISHED = {size: Published((f"yolov10{size}.pt",)) for size in SIZES}
+
 
 def network(images: keras.KerasTensor, scale: V10Scale, style: Style, *, spp: bool) -> dict[str, keras.KerasTensor]:
     """All levels of one YOLOv10 backbone."""
@@ -116,4 +118,4 @@ def layout(scale: V10Scale) -> Layout:
     return Layout(prefixes | {"psa.m.0": prefixes["psa"]}, pieces=psa_pieces(scale.channels(1024) // 2))
 
 
-v10 = Family("v10", Release(network, SIZES, STYLE, ORIGIN, layout), default_size="s", doc=__doc__)
+v10 = Family("v10", Release(network, SIZES, STYLE, ORIGIN, layout, PUBLISHED), default_size="s", doc=__doc__)

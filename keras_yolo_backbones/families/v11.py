@@ -10,7 +10,7 @@ import keras
 
 from keras_yolo_backbones.blocks import Style, psa, sppf
 from keras_yolo_backbones.families.c3k2 import SIZES, UNITS, C3k2Scale, trunk
-from keras_yolo_backbones.families.family import Family, Origin, Release
+from keras_yolo_backbones.families.family import Family, Origin, Published, Release
 from keras_yolo_backbones.families.layout import Layout, paired, psa_pieces
 
 STYLE = Style(activation="silu", epsilon=1e-3, momentum=0.97)
@@ -25,6 +25,8 @@ ORIGIN = Origin(
     licence="AGPL-3.0",
     weights_licence="AGPL-3.0",
 )
+
+PUBLISHED = {size: Published((f"yolo11{size}.pt",)) for size in SIZES}
 
 
 def network(images: keras.KerasTensor, scale: C3k2Scale, style: Style, *, spp: bool) -> dict[str, keras.KerasTensor]:
@@ -41,4 +43,4 @@ def layout(scale: C3k2Scale) -> Layout:
     return Layout(paired(5, "spp", "psa"), pieces=psa_pieces(scale.channels(1024) // 2))
 
 
-v11 = Family("v11", Release(network, SIZES, STYLE, ORIGIN, layout), default_size="s", doc=__doc__)
+v11 = Family("v11", Release(network, SIZES, STYLE, ORIGIN, layout, PUBLISHED), default_size="s", doc=__doc__)

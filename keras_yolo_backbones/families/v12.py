@@ -37,7 +37,7 @@ from keras_yolo_backbones.blocks import (
 from keras_yolo_backbones.families.c3k2 import SIZES as SIZES_11
 from keras_yolo_backbones.families.c3k2 import UNITS as LINKS
 from keras_yolo_backbones.families.c3k2 import C3k2Scale, trunk
-from keras_yolo_backbones.families.family import Family, Origin, Release
+from keras_yolo_backbones.families.family import Family, Origin, Published, Release
 from keras_yolo_backbones.families.layout import Layout, half, paired, per_head
 
 HEAD = 32
@@ -130,6 +130,9 @@ ORIGIN = Origin(
     paper="YOLOv12: Attention-Centric Real-Time Object Detectors, arXiv:2502.12524",
 )
 
+PUBLISHED = {size: Published((f"yolo12{size}.pt",)) for size in "nsmlx"}
+PUBLISHED_TURBO = {size: Published((f"yolov12{size}.pt",)) for size in "nsmlx"}
+
 
 def network(
     images: keras.KerasTensor,
@@ -191,13 +194,14 @@ def layout_turbo(_: V12Scale) -> Layout:
 v12 = Family(
     "v12",
     {
-        "1.0": Release(partial(network, lower=trunk, position=7), SIZES, STYLE, ORIGIN, layout),
+        "1.0": Release(partial(network, lower=trunk, position=7), SIZES, STYLE, ORIGIN, layout, PUBLISHED),
         "turbo": Release(
             partial(network, lower=grouped_trunk, position=5),
             SIZES_TURBO,
             STYLE,
             dataclasses.replace(ORIGIN, version="d3cbe103b992ff6dd20c722e84e1b6f18f4c5efc"),
             layout_turbo,
+            PUBLISHED_TURBO,
         ),
     },
     default_size="s",

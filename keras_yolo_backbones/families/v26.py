@@ -15,7 +15,7 @@ import keras
 from keras_yolo_backbones.blocks import Style, add, conv, merge, pools, psa
 from keras_yolo_backbones.families.c3k2 import SIZES as SIZES_11
 from keras_yolo_backbones.families.c3k2 import UNITS, C3k2Scale, trunk
-from keras_yolo_backbones.families.family import Family, Origin, Release
+from keras_yolo_backbones.families.family import Family, Origin, Published, Release
 from keras_yolo_backbones.families.layout import Layout, paired, psa_pieces
 
 STYLE = Style(activation="silu", epsilon=1e-3, momentum=0.97)
@@ -35,6 +35,8 @@ ORIGIN = Origin(
     licence="AGPL-3.0",
     weights_licence="AGPL-3.0",
 )
+
+PUBLISHED = {size: Published((f"yolo26{size}.pt",)) for size in SIZES_11}
 
 
 def network(images: keras.KerasTensor, scale: C3k2Scale, style: Style, *, spp: bool) -> dict[str, keras.KerasTensor]:
@@ -64,4 +66,4 @@ def layout(scale: C3k2Scale) -> Layout:
     return Layout(paired(scale.top, "spp", "psa"), pieces=psa_pieces(scale.channels(1024) // 2))
 
 
-v26 = Family("v26", Release(network, SIZES, STYLE, ORIGIN, layout), default_size="s", doc=__doc__)
+v26 = Family("v26", Release(network, SIZES, STYLE, ORIGIN, layout, PUBLISHED), default_size="s", doc=__doc__)

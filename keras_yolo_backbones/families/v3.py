@@ -29,7 +29,7 @@ from keras_yolo_backbones.blocks import (
     two_convs,
 )
 from keras_yolo_backbones.families.darknet import DARKNET53, residuals, trunk
-from keras_yolo_backbones.families.family import Family, Origin, Release
+from keras_yolo_backbones.families.family import Family, Origin, Published, Release
 from keras_yolo_backbones.families.layout import Layout, numbered
 
 
@@ -73,6 +73,22 @@ TORCH_ORIGIN = dataclasses.replace(
     weights_licence="AGPL-3.0",
 )
 U_ORIGIN = dataclasses.replace(TORCH_ORIGIN, url="https://github.com/ultralytics/ultralytics", version="8.4.190")
+
+DARKNET_PUBLISHED = {
+    "base": Published(("yolov3.weights", "darknet53.conv.74"), image_size=416),
+    "spp": Published(("yolov3-spp.weights",), image_size=608),
+    "tiny": Published(("yolov3-tiny.weights", "yolov3-tiny.conv.11"), image_size=416),
+}
+TORCH_PUBLISHED = {
+    "base": Published(("yolov3.pt",)),
+    "spp": Published(("yolov3-spp.pt",)),
+    "tiny": Published(("yolov3-tiny.pt",)),
+}
+U_PUBLISHED = {
+    "base": Published(("yolov3u.pt",)),
+    "spp": Published(("yolov3-sppu.pt",)),
+    "tiny": Published(("yolov3-tinyu.pt",)),
+}
 
 
 def last_pool_darknet(x: keras.KerasTensor, *, style: Style, name: str) -> keras.KerasTensor:
@@ -146,9 +162,9 @@ darknet = partial(network, pooling=largest_first, last_pool=last_pool_darknet)
 v3 = Family(
     "v3",
     {
-        "darknet": Release(darknet, SIZES, LEAKY, DARKNET_ORIGIN, darknet_layout),
-        "torch": Release(network, SIZES, SILU, TORCH_ORIGIN, torch_layout),
-        "u": Release(partial(network, kernels=(3, 3)), SIZES, SILU, U_ORIGIN, torch_layout),
+        "darknet": Release(darknet, SIZES, LEAKY, DARKNET_ORIGIN, darknet_layout, DARKNET_PUBLISHED),
+        "torch": Release(network, SIZES, SILU, TORCH_ORIGIN, torch_layout, TORCH_PUBLISHED),
+        "u": Release(partial(network, kernels=(3, 3)), SIZES, SILU, U_ORIGIN, torch_layout, U_PUBLISHED),
     },
     default_size="tiny",
     doc=__doc__,

@@ -35,7 +35,7 @@ from keras_yolo_backbones.blocks import (
     two_convs,
 )
 from keras_yolo_backbones.families.darknet import DARKNET53, Stage, residuals, trunk
-from keras_yolo_backbones.families.family import Family, Origin, Release
+from keras_yolo_backbones.families.family import Family, Origin, Published, Release
 from keras_yolo_backbones.families.layout import Layout, numbered
 
 UNIT = partial(bottleneck, kernels=(1, 3))
@@ -115,6 +115,17 @@ SCALED_ORIGIN = Origin(
     paper="Scaled-YOLOv4: Scaling Cross Stage Partial Network, arXiv:2011.08036",
 )
 
+PUBLISHED = {
+    "base": Published(("yolov4.weights", "yolov4.conv.137"), 608, activations=("mish", "leaky_relu")),
+    "tiny": Published(("yolov4-tiny.weights", "yolov4-tiny.conv.29"), 416, activations=("leaky_relu",)),
+    "csp": Published(("yolov4-csp.weights", "yolov4-csp.conv.142"), 512),
+}
+SCALED_PUBLISHED = {
+    "p5": Published(("yolov4-p5.pt",), 896),
+    "p6": Published(("yolov4-p6.pt",), 1280),
+    "p7": Published(("yolov4-p7.pt",), 1536),
+}
+
 
 def network(images: keras.KerasTensor, spec: Csp | Tiny, style: Style, *, spp: bool) -> dict[str, keras.KerasTensor]:
     """All levels of one YOLOv4 backbone."""
@@ -185,8 +196,8 @@ def scaled_layout(spec: Csp) -> Layout:
 v4 = Family(
     "v4",
     {
-        "darknet": Release(network, SIZES, STYLE, ORIGIN, layout),
-        "scaled": Release(network, SCALED_SIZES, SCALED_STYLE, SCALED_ORIGIN, scaled_layout),
+        "darknet": Release(network, SIZES, STYLE, ORIGIN, layout, PUBLISHED),
+        "scaled": Release(network, SCALED_SIZES, SCALED_STYLE, SCALED_ORIGIN, scaled_layout, SCALED_PUBLISHED),
     },
     default_size="tiny",
     doc=__doc__,

@@ -15,7 +15,7 @@ from functools import partial
 import keras
 
 from keras_yolo_backbones.blocks import Pooling, Style, bottleneck, c3, conv, pools, sppf, two_convs
-from keras_yolo_backbones.families.family import Family, Origin, Release
+from keras_yolo_backbones.families.family import Family, Origin, Published, Release
 from keras_yolo_backbones.families.layout import FOCUS, Layout, paired
 from keras_yolo_backbones.families.scale import Scale
 
@@ -45,6 +45,10 @@ ORIGIN = Origin(
     licence="GPL-3.0",
     weights_licence="GPL-3.0",
 )
+
+PUBLISHED = {
+    size: Published((f"yolov5{size}.pt",), image_size=640 if scale.top == 5 else 1280) for size, scale in SIZES.items()
+}
 
 UNIT = partial(bottleneck, kernels=(1, 3))
 PLAIN_UNIT = partial(two_convs, kernels=(1, 3))
@@ -99,8 +103,10 @@ def layout_5_0(scale: Scale) -> Layout:
 v5 = Family(
     "v5",
     {
-        "7.0": Release(network, SIZES, STYLE, ORIGIN, layout),
-        "5.0": Release(network_5_0, SIZES_5_0, STYLE, dataclasses.replace(ORIGIN, version="5.0"), layout_5_0),
+        "7.0": Release(network, SIZES, STYLE, ORIGIN, layout, PUBLISHED),
+        "5.0": Release(
+            network_5_0, SIZES_5_0, STYLE, dataclasses.replace(ORIGIN, version="5.0"), layout_5_0, PUBLISHED
+        ),
     },
     default_size="s",
     doc=__doc__,

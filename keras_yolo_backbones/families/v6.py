@@ -28,7 +28,7 @@ from keras_yolo_backbones.blocks import (
     rep_vgg,
     sppf,
 )
-from keras_yolo_backbones.families.family import Family, Origin, Release
+from keras_yolo_backbones.families.family import Family, Origin, Published, Release
 from keras_yolo_backbones.families.layout import Layout
 from keras_yolo_backbones.families.scale import Scale
 
@@ -111,6 +111,11 @@ ORIGIN = Origin(
     paper="YOLOv6: A Single-Stage Object Detection Framework for Industrial Applications, arXiv:2209.02976",
 )
 
+PUBLISHED = {
+    size: Published((f"yolov6{size}.pt",), image_size=640 if scale.top == 5 else 1280, activations=(scale.activation,))
+    for size, scale in SIZES.items()
+}
+
 
 def network(images: keras.KerasTensor, scale: V6Scale, style: Style, *, spp: bool) -> dict[str, keras.KerasTensor]:
     """All levels of one YOLOv6 backbone."""
@@ -140,4 +145,4 @@ def layout(scale: V6Scale) -> Layout:
     return Layout(prefixes, names={f"cv{i}": f"cv{i}.block" for i in range(1, 8)})
 
 
-v6 = Family("v6", Release(network, SIZES, STYLE, ORIGIN, layout), default_size="s", doc=__doc__)
+v6 = Family("v6", Release(network, SIZES, STYLE, ORIGIN, layout, PUBLISHED), default_size="s", doc=__doc__)

@@ -27,7 +27,7 @@ from keras_yolo_backbones.blocks import (
     sppcspc,
     two_elans,
 )
-from keras_yolo_backbones.families.family import Family, Origin, Release
+from keras_yolo_backbones.families.family import Family, Origin, Published, Release
 from keras_yolo_backbones.families.layout import FOCUS, Layout, numbered
 
 
@@ -84,6 +84,16 @@ ORIGIN = Origin(
     paper="YOLOv7: Trainable bag-of-freebies sets new state-of-the-art for real-time object detectors, "
     "arXiv:2207.02696",
 )
+
+PUBLISHED = {
+    "tiny": Published(("yolov7-tiny.pt",), activations=("leaky_relu",)),
+    "base": Published(("yolov7.pt", "yolov7_training.pt")),
+    "x": Published(("yolov7x.pt", "yolov7x_training.pt")),
+}
+PUBLISHED |= {
+    size: Published((f"yolov7-{size}.pt", f"yolov7-{size}_training.pt"), image_size=1280)
+    for size in ("w6", "e6", "d6", "e6e")
+}
 
 
 def network(
@@ -177,4 +187,4 @@ def _elan(name: str, convs: int) -> list[str | None]:
     return [f"{name}.a", f"{name}.b", *(f"{name}.c.{i}" for i in range(convs)), None, f"{name}.out"]
 
 
-v7 = Family("v7", Release(network, SIZES, STYLE, ORIGIN, layout), default_size="tiny", doc=__doc__)
+v7 = Family("v7", Release(network, SIZES, STYLE, ORIGIN, layout, PUBLISHED), default_size="tiny", doc=__doc__)

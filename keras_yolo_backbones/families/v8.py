@@ -9,7 +9,7 @@ from __future__ import annotations
 import keras
 
 from keras_yolo_backbones.blocks import Style, c2f, conv, sppf
-from keras_yolo_backbones.families.family import Family, Origin, Release
+from keras_yolo_backbones.families.family import Family, Origin, Published, Release
 from keras_yolo_backbones.families.layout import Layout, paired
 from keras_yolo_backbones.families.scale import Scale
 
@@ -42,6 +42,8 @@ ORIGIN = Origin(
     weights_licence="AGPL-3.0",
 )
 
+PUBLISHED = {size: Published((f"yolov8{size}.pt",)) for size in "nsmlx"}
+
 
 def network(images: keras.KerasTensor, scale: Scale, style: Style, *, spp: bool) -> dict[str, keras.KerasTensor]:
     """All levels of one YOLOv8 backbone."""
@@ -62,4 +64,4 @@ def layout(scale: Scale) -> Layout:
     return Layout(paired(scale.top, "spp"))
 
 
-v8 = Family("v8", Release(network, SIZES, STYLE, ORIGIN, layout), default_size="s", doc=__doc__)
+v8 = Family("v8", Release(network, SIZES, STYLE, ORIGIN, layout, PUBLISHED), default_size="s", doc=__doc__)

@@ -28,7 +28,7 @@ from keras_yolo_backbones.blocks import (
     split_conv,
     spp_elan,
 )
-from keras_yolo_backbones.families.family import Family, Origin, Release
+from keras_yolo_backbones.families.family import Family, Origin, Published, Release
 from keras_yolo_backbones.families.layout import Layout, numbered, paired
 
 
@@ -79,6 +79,8 @@ ORIGIN = Origin(
     weights_licence="GPL-3.0",
     paper="YOLOv9: Learning What You Want to Learn Using Programmable Gradient Information, arXiv:2402.13616",
 )
+
+PUBLISHED = {size: Published((f"yolov9{size}.pt", f"yolov9-{size}-converted.pt")) for size in "tsmce"}
 
 
 def light(images: keras.KerasTensor, spec: Light, style: Style) -> dict[str, keras.KerasTensor]:
@@ -171,4 +173,4 @@ def layout(spec: Light | Heavy) -> Layout:
     return Layout(numbered([*modules, "spp"], "model."))
 
 
-v9 = Family("v9", Release(network, SIZES, STYLE, ORIGIN, layout), default_size="s", doc=__doc__)
+v9 = Family("v9", Release(network, SIZES, STYLE, ORIGIN, layout, PUBLISHED), default_size="s", doc=__doc__)

@@ -18,7 +18,7 @@ import keras
 
 from keras_yolo_backbones.blocks import Style, add, bottleneck, c3, conv, depthwise, sppf, two_convs
 from keras_yolo_backbones.families.darknet import DARKNET53, residuals, trunk
-from keras_yolo_backbones.families.family import Family, Origin, Release
+from keras_yolo_backbones.families.family import Family, Origin, Published, Release
 from keras_yolo_backbones.families.layout import FOCUS, Layout
 from keras_yolo_backbones.families.scale import Scale
 
@@ -68,6 +68,12 @@ ORIGIN = Origin(
     weights_licence="Apache-2.0",
     paper="YOLOX: Exceeding YOLO Series in 2021, arXiv:2107.08430",
 )
+
+PUBLISHED = {size: Published((f"yolox_{size}.pth",)) for size in "smlx"} | {
+    "nano": Published(("yolox_nano.pth",), image_size=416),
+    "tiny": Published(("yolox_tiny.pth",), image_size=416),
+    "darknet53": Published(("yolox_darknet.pth",), activations=("leaky_relu",)),
+}
 
 
 def pair(x: keras.KerasTensor, channels: int, *, spatial: Callable, style: Style, name: str) -> keras.KerasTensor:
@@ -142,4 +148,4 @@ def _below_backbone(prefixes: dict[str, str]) -> dict[str, str]:
     return {ours: f"backbone.backbone.{original}" for ours, original in prefixes.items()}
 
 
-yolox = Family("yolox", Release(network, SIZES, STYLE, ORIGIN, layout), default_size="s", doc=__doc__)
+yolox = Family("yolox", Release(network, SIZES, STYLE, ORIGIN, layout, PUBLISHED), default_size="s", doc=__doc__)
