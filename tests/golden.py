@@ -17,6 +17,10 @@ from keras_yolo_backbones.weights.mapping import assign
 DATA = Path(__file__).parent / "data"
 
 DEEP = (
+    "11_x",
+    "26_l-p6",
+    "26_x",
+    "26_x-p6",
     "v3_spp@large",
     "v3u_spp@large",
     "v4_base@large",

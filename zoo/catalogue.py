@@ -1,0 +1,76 @@
+"""Write zoo/README.md from the cards: `python zoo/catalogue.py`.
+
+A card, cards/<family>.toml, says what is known of a family's originals; the tests hold every line of it against the
+package, so that neither can change alone.
+"""
+
+from __future__ import annotations
+
+import sys
+import tomllib
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).parent
+ORDER = ("v3", "v4", "v5", "v6", "v7", "v8", "v9", "v10", "v11", "v12", "v26", "yolox")
+
+HEAD = """\
+# The zoo
+
+Every network of the package, from the cards in [cards/](cards); `python zoo/catalogue.py` writes this page. Parameters
+are the trainable ones with the context block on top, MACs are multiply-accumulates of one 640×640 image, channels are
+those of P2, P3, … in this order, and the image size is what the original was trained on. Files are the original's
+checkpoints as their authors published them, under the licence of the weights; this package ships none.
+
+"""
+
+
+def cards() -> list[dict[str, Any]]:
+    """All cards, family by family."""
+    return [tomllib.loads((HERE / "cards" / f"{family}.toml").read_text(encoding="utf-8")) for family in ORDER]
+
+
+def page() -> str:
+    """The text of zoo/README.md."""
+    return HEAD + table() + "\n" + "\n".join(section(card) for card in cards())
+
+
+def table() -> str:
+    """One row a network."""
+    lines = [
+        "| network | parameters | MACs at 640 | channels | activation | image size | files |",
+        "|---|--:|--:|---|---|--:|---|",
+    ]
+    for card in cards():
+        for release in card["release"]:
+            for network in release["network"]:
+                cells = (
+                    network["name"],
+                    f"{network['parameters'] / 1e6:.2f} M",
+                    f"{network['macs'] / 1e9:.2f} G",
+                    " ".join(map(str, network["channels"])),
+                    ", ".join(network["activations"]),
+                    str(network["image_size"]),
+                    ", ".join(network["files"]),
+                )
+                lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def section(card: dict[str, Any]) -> str:
+    """What a family is and where it comes from."""
+    lines = [f"## {card['family']}", "", card["summary"], ""]
+    for release in card["release"]:
+        name = f"Release {release['name']}: " if "name" in release else ""
+        paper = f" “{release['paper']}”." if release["paper"] else ""
+        lines.append(
+            f"- {name}[{release['project']}]({release['url']}), version {release['version']}; "
+            f"code {release['licence']}, weights {release['weights_licence']}; "
+            f"batch norm epsilon {release['epsilon']:g}.{paper}"
+        )
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    (HERE / "README.md").write_text(page(), encoding="utf-8")
+    sys.stdout.write(f"{HERE / 'README.md'}\n")
