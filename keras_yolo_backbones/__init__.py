@@ -27,6 +27,7 @@ if TYPE_CHECKING:  # for editors and type checkers, which cannot follow _LAZY
     from keras_yolo_backbones.export.saved_model import export_saved_model
     from keras_yolo_backbones.export.tflite import export_tflite
     from keras_yolo_backbones.families import v3, v4, v5, v6, v7, v8, v9, v10, v11, v12, v26, yolox
+    from keras_yolo_backbones.features.run import extract_features
     from keras_yolo_backbones.graph.cost import macs
     from keras_yolo_backbones.graph.fuse import fuse
     from keras_yolo_backbones.levels import Level, pyramid
@@ -41,6 +42,7 @@ _LAZY = {
     "export_tflite": "export.tflite",
     "export_saved_model": "export.saved_model",
     "export_onnx": "export.onnx",
+    "extract_features": "features.run",
 }
 """Public name -> the module that it is in."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -68,3 +68,32 @@ def letterbox(image: np.ndarray, height: int, width: int) -> Letterboxed:
     frame = np.full((height, width, image.shape[2]), PADDING, np.uint8)
     frame[top : top + rows, left : left + columns] = np.clip(np.rint(resized), 0, 255)
     return Letterboxed(frame, scale, top, left)
+
+
+def letterbox_file(file: Any, height: int, width: int) -> tuple[Any, Any, Any]:
+    """What `letterbox` does, in a TensorFlow graph, on the content of an image file; the same to the byte.
+
+    Args:
+        file: scalar string tensor: a JPEG, PNG, BMP or GIF file.
+        height: of the frame, in pixels.
+        width: of the frame, in pixels.
+
+    Returns:
+        The frame (height, width, 3) uint8, the scale () float32, and (top, left) as (2,) float32.
+    """
+    import tensorflow as tf
+
+    image = tf.ensure_shape(tf.io.decode_image(file, channels=3, expand_animations=False), (None, None, 3))
+    sides = tf.cast(tf.shape(image)[:2], tf.float64)
+    scale = tf.reduce_min(tf.constant([height, width], tf.float64) / sides)
+    rows, columns = tf.unstack(tf.maximum(tf.cast(tf.round(sides * scale), tf.int32), 1))
+    resized = tf.cond(
+        scale < 1,
+        lambda: tf.image.resize(image, (rows, columns), antialias=True),
+        lambda: tf.image.resize(image, (rows, columns)),
+    )
+    pixels = tf.cast(tf.clip_by_value(tf.round(resized), 0, 255), tf.uint8)
+    top, left = (height - rows) // 2, (width - columns) // 2
+    margins = [[top, height - rows - top], [left, width - columns - left], [0, 0]]
+    frame = tf.ensure_shape(tf.pad(pixels, margins, constant_values=PADDING), (height, width, 3))
+    return frame, tf.cast(scale, tf.float32), tf.cast(tf.stack([top, left]), tf.float32)

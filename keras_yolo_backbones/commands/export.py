@@ -67,7 +67,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
             raise one_of("format", format, FORMATS)
     with working(console, f"building {args.model}"):
         model = build_model(args)
-        _load(model, args.weights)
+        load(model, args.weights)
     artifacts = []
     for format in dict.fromkeys(args.format):
         with working(console, f"exporting {format}"):
@@ -97,7 +97,8 @@ def artifact_table(artifacts: list[Artifact]) -> Table:
     return table
 
 
-def _load(model: keras.Model, weights: str | None) -> None:
+def load(model: keras.Model, weights: str | None) -> None:
+    """Load the weights that `--weights` names, if it was given."""
     if weights is None:
         return
     if not Path(weights).is_file():

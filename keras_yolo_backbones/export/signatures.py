@@ -11,7 +11,7 @@ import tensorflow as tf
 from keras_yolo_backbones.errors import ArgumentError, one_of
 from keras_yolo_backbones.export.function import frozen_function
 from keras_yolo_backbones.graph.signature import ImageInput, named_outputs
-from keras_yolo_backbones.images import PADDING
+from keras_yolo_backbones.images import letterbox_file
 
 SIGNATURES = ("serving_default", "uint8", "encoded", "embedding", "encoded_embedding")
 """What each takes and gives:
@@ -99,7 +99,7 @@ def build_signatures(model: keras.Model, images: ImageInput, names: tuple[str, .
 
 
 def letterboxed(files: tf.Tensor, height: int, width: int) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-    """Decode JPEG, PNG, BMP or GIF files and fit them into a frame, in graph, as `images.letterbox` does.
+    """Decode JPEG, PNG, BMP or GIF files and fit each into a frame, in graph.
 
     A point (x, y) of the frame is the point ((x − left) / scale, (y − top) / scale) of the image.
 
@@ -113,30 +113,13 @@ def letterboxed(files: tf.Tensor, height: int, width: int) -> tuple[tf.Tensor, t
         (batch, 2) float32, (top, left) in frame pixels.
     """
 
-    def one(file: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        image = tf.ensure_shape(tf.io.decode_image(file, channels=3, expand_animations=False), (None, None, 3))
-        sides = tf.cast(tf.shape(image)[:2], tf.float64)
-        frame = tf.constant([height, width], tf.float64)
-        scale = tf.reduce_min(frame / sides)
-        rows, columns = tf.unstack(tf.maximum(tf.cast(tf.round(sides * scale), tf.int32), 1))
-        resized = tf.cond(
-            scale < 1,
-            lambda: tf.image.resize(image, (rows, columns), antialias=True),
-            lambda: tf.image.resize(image, (rows, columns)),
-        )
-        pixels = tf.cast(tf.clip_by_value(tf.round(resized), 0, 255), tf.uint8)
-        top, left = (height - rows) // 2, (width - columns) // 2
-        margins = [[top, height - rows - top], [left, width - columns - left], [0, 0]]
-        framed = tf.ensure_shape(tf.pad(pixels, margins, constant_values=PADDING), (height, width, 3))
-        return framed, tf.cast(scale, tf.float32), tf.cast(tf.stack([top, left]), tf.float32)
-
     kinds = (
         tf.TensorSpec((height, width, 3), tf.uint8),
         tf.TensorSpec((), tf.float32),
         tf.TensorSpec((2,), tf.float32),
     )
     with tf.name_scope("letterbox"):
-        return tf.map_fn(one, files, fn_output_signature=kinds)
+        return tf.map_fn(lambda file: letterbox_file(file, height, width), files, fn_output_signature=kinds)
 
 
 def pooled(outputs: Tensors) -> Tensors:

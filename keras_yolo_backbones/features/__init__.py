@@ -1,0 +1,1 @@
+"""Features of many images: read, run, pooled and written as Parquet shards, restartable."""

@@ -1,0 +1,107 @@
+"""`extract_features`: the whole job, on one machine or on a Ray cluster."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import keras
+
+from keras_yolo_backbones.errors import ArgumentError, one_of
+from keras_yolo_backbones.export.files import check_directory
+from keras_yolo_backbones.export.function import require_tensorflow
+from keras_yolo_backbones.export.manifest import weights_digest
+from keras_yolo_backbones.features.extract import POOLS, Done, Extractor
+from keras_yolo_backbones.features.parquet import require_pyarrow
+from keras_yolo_backbones.features.plan import make_plan, settle
+
+ENGINES = ("local", "ray")
+
+
+class Summary(NamedTuple):
+    """What a job did.
+
+    Attributes:
+        images: rows that were written.
+        errors: images that could not be read; each is in a side table with the reason.
+        shards: that were written.
+        skipped: shards that were there already.
+    """
+
+    images: int
+    errors: int
+    shards: int
+    skipped: int
+
+
+def extract_features(
+    model: keras.Model,
+    images: str | os.PathLike[str],
+    out: str | os.PathLike[str],
+    *,
+    pool: str = "avg",
+    shard_size: int = 4096,
+    batch_size: int = 32,
+    engine: str = "local",
+    workers: int = 1,
+    progress: Callable[[int, int], None] = lambda _done, _all: None,
+) -> Summary:
+    """Write the pooled features of many images as Parquet shards; what is there already is not made again.
+
+    A shard appears whole or not at all, so whatever ends the job costs at most the shard in work (one a worker). The
+    shards do not depend on the number of workers. `features-….parquet` has a column `path` and one a level, lists of
+    float32; `errors-….parquet` has the images that could not be read, and why.
+
+    Args:
+        model: a functional model of a fixed image size that gives feature maps.
+        images: a folder, searched below, or a pattern such as `"photos/**/*.jpg"`; letterboxed to the model's size.
+        out: the folder for the shards.
+        pool: `"avg"` or `"max"` over the cells of each level.
+        shard_size: images of a shard.
+        batch_size: images that are run together.
+        engine: `"local"`, or `"ray"` for Ray Data on the cluster that `ray.init` finds; `images` and `out` must then be
+            on a disk that all machines share.
+        workers: actors under Ray, each with a model.
+        progress: is called with the images done, and all that are to be done.
+
+    Raises:
+        ArgumentError: no images, a value that is not allowed, or a folder that holds another job.
+        ExportError: the folder cannot be written.
+    """
+    require_tensorflow()
+    require_pyarrow()
+    if pool not in POOLS:
+        raise one_of("pool", pool, POOLS)
+    if engine not in ENGINES:
+        raise one_of("engine", engine, ENGINES)
+    for name, value in (("batch_size", batch_size), ("workers", workers)):
+        if not isinstance(value, int) or value < 1:
+            raise ArgumentError(f"{name} {value!r}: expected a positive integer.")
+    plan = make_plan(Path(images), check_directory(out), shard_size)
+    extractor = Extractor(model, pool=pool, batch_size=batch_size)
+    job = {"model": model.name, "weights_sha256": weights_digest(model), "levels": extractor.channels, "pool": pool}
+    settle(plan, {**job, "image_size": [extractor.height, extractor.width], "batch_size": batch_size})
+    pending = plan.pending()
+    everything = sum(len(plan.members(shard)) for shard in pending)
+    done = 0
+
+    def count(images: int) -> None:
+        nonlocal done
+        done += images
+        progress(done, everything)
+
+    if engine == "ray":
+        from keras_yolo_backbones.features.ray_engine import run_on_ray
+
+        results: Iterator[Done] = run_on_ray(model, plan, pending, pool, batch_size, workers, count)
+    else:
+        results = extractor.run(plan, pending, count)
+    finished = list(results)
+    return Summary(
+        images=sum(shard.images for shard in finished),
+        errors=sum(shard.errors for shard in finished),
+        shards=len(finished),
+        skipped=len(plan.shards) - len(pending),
+    )

@@ -1,0 +1,266 @@
+"""Features of many images: right numbers, errors in a side table, restartable, independent of how it was run."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from conftest import ROOT, SIDE
+from pyarrow import parquet
+
+import keras_yolo_backbones as kyb
+from keras_yolo_backbones.cli import main
+from keras_yolo_backbones.features import run as module
+from keras_yolo_backbones.features.extract import Extractor, bare_loop
+from keras_yolo_backbones.images import letterbox
+
+
+@pytest.fixture(scope="module")
+def small():
+    import keras
+
+    keras.utils.set_random_seed(0)
+    return kyb.v8("n", input_shape=(SIDE, SIDE, 3), levels=("P4", "P5"))
+
+
+@pytest.fixture(scope="module")
+def folder(photographs, tmp_path_factory):
+    """23 images of several sizes, in two folders; three files that are none."""
+    root = tmp_path_factory.mktemp("images")
+    (root / "more").mkdir()
+    for index in range(23):
+        image = np.tile(photographs[index % 16], (1 + index % 2, 1, 1))[:, : 64 - index]
+        name = f"{index:02d}.png" if index % 3 else f"more/{index:02d}.jpg"
+        content = tf.io.encode_png(image) if index % 3 else tf.io.encode_jpeg(image, quality=95)
+        (root / name).write_bytes(content.numpy())
+    (root / "05a.jpg").write_bytes(b"no image")
+    (root / "05b.jpg").write_bytes(b"")
+    (root / "99.png").write_bytes((root / "22.png").read_bytes()[:150])
+    return root
+
+
+def rows(out):
+    """Path -> level -> features, from all shards; and path -> error."""
+    features, errors = {}, {}
+    for file in sorted(out.glob("features-*.parquet")):
+        table = parquet.read_table(file)
+        for row in table.to_pylist():
+            path = row.pop("path")
+            features[path] = {level: np.float32(value) for level, value in row.items()}
+    for file in sorted(out.glob("errors-*.parquet")):
+        errors |= {row["path"]: row["error"] for row in parquet.read_table(file).to_pylist()}
+    return features, errors
+
+
+@pytest.fixture(scope="module")
+def made(small, folder, tmp_path_factory):
+    out = tmp_path_factory.mktemp("features")
+    progress = []
+    summary = kyb.extract_features(
+        small, folder, out, shard_size=7, batch_size=4, progress=lambda *args: progress.append(args)
+    )
+    return out, summary, progress
+
+
+def test_every_image_is_a_row_or_an_error(made, folder):
+    out, summary, progress = made
+    assert summary == (23, 3, 4, 0)
+    features, errors = rows(out)
+    names = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+    assert set(features) | set(errors) == names
+    assert set(errors) == {"05a.jpg", "05b.jpg", "99.png"}
+    assert all("is no readable image" in error for error in errors.values())
+    assert [parquet.read_metadata(file).num_rows for file in sorted(out.glob("features-*"))] == [5, 7, 6, 5]
+    assert sorted(file.name for file in out.glob("errors-*")) == ["errors-000000.parquet", "errors-000002.parquet"]
+    assert progress[-1] == (26, 26)
+
+
+def test_features_are_the_models_means(made, small, folder):
+    features, _ = rows(made[0])
+    for name in ("01.png", "more/03.jpg", "20.png"):
+        pixels = tf.io.decode_image((folder / name).read_bytes(), 3).numpy()
+        frame = letterbox(pixels, SIDE, SIDE).image[np.newaxis].astype(np.float32) / 255
+        for level, value in small.predict_on_batch(frame).items():
+            wanted = value.mean((0, 1, 2))
+            np.testing.assert_allclose(features[name][level], wanted, rtol=0, atol=1e-5 * np.abs(wanted).max())
+    schema = parquet.read_schema(made[0] / "features-000001.parquet")
+    assert [str(field.type) for field in schema] == [
+        "string",
+        "fixed_size_list<element: float>[128]",
+        "fixed_size_list<element: float>[256]",
+    ]
+
+
+def test_a_rerun_makes_what_is_missing_to_the_byte(made, small, folder):
+    out, _, _ = made
+    contents = {path.name: path.read_bytes() for path in out.iterdir()}
+    assert kyb.extract_features(small, folder, out, shard_size=7, batch_size=4) == (0, 0, 0, 4)
+    (out / "features-000002.parquet").unlink()
+    (out / "features-000000.parquet").unlink()
+    (out / "errors-000000.parquet").unlink()
+    assert kyb.extract_features(small, folder, out, shard_size=7, batch_size=4) == (11, 3, 2, 2)
+    assert {path.name: path.read_bytes() for path in out.iterdir()} == contents
+
+
+def test_another_order_of_shards_gives_the_same_bytes(made, small, folder, tmp_path):
+    plan = module.make_plan(folder, tmp_path, 7)
+    assert [done.shard for done in Extractor(small, batch_size=4).run(plan, [3, 1])] == [3, 1]
+    for shard in (3, 1):
+        assert plan.features_file(shard).read_bytes() == (made[0] / f"features-{shard:06d}.parquet").read_bytes()
+
+
+def test_another_job_is_not_mixed_in(made, small, folder):
+    for options, differs in (
+        ({"pool": "max"}, "pool"),
+        ({"shard_size": 8}, "shard_size"),
+        ({"batch_size": 8}, "batch_size"),
+    ):
+        with pytest.raises(kyb.ArgumentError, match=f"another job, which differs in {differs};"):
+            kyb.extract_features(small, folder, made[0], **{"shard_size": 7, "batch_size": 4, **options})
+    other = kyb.v8("n", input_shape=(SIDE, SIDE, 3), levels=("P4", "P5"))
+    with pytest.raises(kyb.ArgumentError, match="differs in weights_sha256"):
+        kyb.extract_features(other, folder, made[0], shard_size=7, batch_size=4)
+
+
+def test_an_image_that_only_python_reads_stays_in_its_place(made, small, folder, tmp_path, monkeypatch):
+    """What tf.data drops for a passing reason is read again, in order."""
+    decoded = Extractor._decoded
+    monkeypatch.setattr(Extractor, "_decoded", lambda self, files: (x for x in decoded(self, files) if x[0] % 5))
+    kyb.extract_features(small, folder, tmp_path, shard_size=7, batch_size=4)
+    for shard in range(4):
+        name = f"features-{shard:06d}.parquet"
+        assert (tmp_path / name).read_bytes() == (made[0] / name).read_bytes()
+
+
+def test_bad_arguments(small, folder, tmp_path):
+    for arguments, message in (
+        ((folder / "nothing*.jpg", {}), "no images in"),
+        ((folder, {"pool": "avgs"}), "did you mean 'avg'"),
+        ((folder, {"engine": "spark"}), "unknown engine"),
+        ((folder, {"shard_size": 0}), "shard_size 0"),
+        ((folder, {"batch_size": -1}), "batch_size -1"),
+    ):
+        with pytest.raises(kyb.ArgumentError, match=message):
+            kyb.extract_features(small, arguments[0], tmp_path, **arguments[1])
+    with pytest.raises(kyb.ArgumentError, match="leaves its image size open"):
+        kyb.extract_features(kyb.v8("n", input_shape=(None, None, 3)), folder, tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def command(folder, out, weights, *more):
+    arguments = ["features", "v8-n", "--image-size", "64", "--levels", "P5", "--pool", "max", "--weights", str(weights)]
+    return [*arguments, "--images", f"{folder}/**/*.*g", "--out", str(out), "--batch-size", "4", *more]
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory):
+    path = tmp_path_factory.mktemp("weights") / "v8n.weights.h5"
+    kyb.v8("n", input_shape=(SIDE, SIDE, 3), levels=("P5",)).save_weights(path)
+    return path
+
+
+def test_the_command(folder, weights, tmp_path, capsys):
+    assert main(command(folder, tmp_path / "out", weights, "--shard-size", "10")) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert said.startswith("23 images in 3 shards (")
+    assert said.endswith("0 shards were there; 3 images could not be read, see errors-*.parquet")
+    features, errors = rows(tmp_path / "out")
+    assert (len(features), len(errors)) == (23, 3)
+    assert all(len(row["P5"]) == 256 for row in features.values())
+    assert main(command(folder, tmp_path / "out", weights, "--shard-size", "10", "--json")) == 0
+    assert json.loads(capsys.readouterr().out) == {"images": 0, "errors": 0, "shards": 0, "skipped": 3}
+
+
+def start(*arguments):
+    return subprocess.Popen([sys.executable, "-m", "keras_yolo_backbones.cli", *arguments], cwd=ROOT)
+
+
+@pytest.mark.slow
+def test_kills_lose_one_shard_at_most(folder, weights, tmp_path):
+    whole, out = tmp_path / "whole", tmp_path / "killed"
+    assert main(command(folder, whole, weights, "--shard-size", "1")) == 0
+    random, kills = np.random.default_rng(0), 0
+    while True:
+        before = len(list(out.glob("features-*"))) if out.exists() else 0
+        with start(*command(folder, out, weights, "--shard-size", "1")) as process:
+            while process.poll() is None and len(list(out.glob("features-*"))) < before + 3:
+                time.sleep(0.01)
+            time.sleep(random.uniform(0, 0.2))
+            process.send_signal(signal.SIGKILL)
+        if process.returncode == 0:
+            break
+        kills += 1
+        assert len(list(out.glob(".*"))) <= 1
+    assert kills >= 4
+    contents = {path.name: path.read_bytes() for path in whole.iterdir()}
+    assert {path.name: path.read_bytes() for path in out.iterdir() if not path.name.startswith(".")} == contents
+    print(f"{kills} kills")
+
+
+@pytest.mark.slow
+def test_memory_is_flat_over_20000_images(small, folder, tmp_path):
+    images = tmp_path / "images"
+    images.mkdir()
+    source = folder / "01.png"
+    for index in range(20_000):
+        os.link(source, images / f"{index:05d}.png")
+    sizes = []
+
+    def progress(done, _):
+        if not sizes or done >= sizes[-1][0] + 1000:
+            sizes.append((done, resident()))
+
+    kyb.extract_features(small, images, tmp_path / "out", shard_size=1000, progress=progress)
+    early, late = (np.mean([size for done, size in sizes if low <= done < high]) for low, high in RANGES)
+    print(f"{early / 1e6:.1f} MB at 3,000 … 8,000 images, {late / 1e6:.1f} MB at 15,000 … 20,000")
+    assert late < early * 1.03
+    assert sum(parquet.read_metadata(file).num_rows for file in (tmp_path / "out").glob("features-*")) == 20_000
+
+
+RANGES = ((3_000, 8_000), (15_000, 20_001))
+
+
+def resident():
+    with open("/proc/self/statm") as file:
+        return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+@pytest.mark.slow
+def test_throughput_is_that_of_the_model(photographs, tmp_path):
+    """Files that are quickly decoded, so that the model is the limit."""
+    model = kyb.v8("s", input_shape=(256, 256, 3), levels=("P5",))
+    images = tmp_path / "images"
+    images.mkdir()
+    content = tf.io.encode_jpeg(np.tile(photographs[0], (2, 2, 1))).numpy()
+    for index in range(512):
+        (images / f"{index}.jpg").write_bytes(content)
+    extractor = Extractor(model, batch_size=32)
+    bare_loop(extractor, 2)
+    ratios = []
+    for attempt in range(3):
+        begin = time.perf_counter()
+        bare_loop(extractor, 16)
+        middle = time.perf_counter()
+        plan = module.make_plan(images, tmp_path, 128 + attempt)
+        list(extractor.run(plan, plan.shards))
+        ratios.append((middle - begin) / (time.perf_counter() - middle))
+        for file in tmp_path.glob("*.parquet"):
+            file.unlink()
+    print(f"throughput relative to the bare model loop: {', '.join(f'{ratio:.2f}' for ratio in ratios)}")
+    assert max(ratios) > 0.8
+
+
+@pytest.mark.slow
+def test_ray_makes_the_same_bytes(made, small, folder, tmp_path):
+    pytest.importorskip("ray", reason="Ray is 70 MB of servers: install keras-yolo-backbones[scale] to test it")
+    summary = kyb.extract_features(small, folder, tmp_path, shard_size=7, batch_size=4, engine="ray", workers=2)
+    assert summary == (23, 3, 4, 0)
+    contents = {path.name: path.read_bytes() for path in made[0].iterdir()}
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == contents
