@@ -184,24 +184,25 @@ def start(*arguments):
 
 @pytest.mark.slow
 def test_kills_lose_one_shard_at_most(folder, weights, tmp_path):
-    whole, out = tmp_path / "whole", tmp_path / "killed"
-    assert main(command(folder, whole, weights, "--shard-size", "1")) == 0
-    random, kills = np.random.default_rng(0), 0
-    while True:
+    whole, out, images = tmp_path / "whole", tmp_path / "killed", tmp_path / "images"
+    images.mkdir()
+    for index in range(300):
+        os.link(folder / "01.png", images / f"{index:03d}.png")
+    assert main(command(images, whole, weights, "--shard-size", "1")) == 0
+    random = np.random.default_rng(0)
+    for _ in range(6):
         before = len(list(out.glob("features-*"))) if out.exists() else 0
-        with start(*command(folder, out, weights, "--shard-size", "1")) as process:
-            while process.poll() is None and len(list(out.glob("features-*"))) < before + 3:
-                time.sleep(0.01)
-            time.sleep(random.uniform(0, 0.2))
+        with start(*command(images, out, weights, "--shard-size", "1")) as process:
+            while process.poll() is None and len(list(out.glob("features-*"))) <= before:
+                time.sleep(0.001)
+            time.sleep(random.uniform(0, 0.1))
             process.send_signal(signal.SIGKILL)
-        if process.returncode == 0:
-            break
-        kills += 1
+        assert process.returncode == -signal.SIGKILL
         assert len(list(out.glob(".*"))) <= 1
-    assert kills >= 4
+        print(f"{len(list(out.glob('features-*')))} shards of 300 after a kill")
+    assert main(command(images, out, weights, "--shard-size", "1")) == 0
     contents = {path.name: path.read_bytes() for path in whole.iterdir()}
     assert {path.name: path.read_bytes() for path in out.iterdir() if not path.name.startswith(".")} == contents
-    print(f"{kills} kills")
 
 
 @pytest.mark.slow

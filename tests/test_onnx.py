@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import onnx
 import pytest
@@ -51,6 +53,22 @@ def test_names_shapes_and_opset(files):
     assert {entry.domain: entry.version for entry in proto.opset_import}[""] == 17
     assert files["nchw"].manifest["input"]["shape"] == [None, 3, 64, 64]
     assert files["nchw"].manifest["outputs"]["P4"]["shape"] == [128, 4, 4]
+
+
+def test_metadata(files, tmp_path):
+    proto = onnx.load(files["nchw"].path)
+    found = {entry.key: entry.value for entry in proto.metadata_props}
+    assert (found["model"], found["layout"]) == ("v8-n", "NCHW")
+    assert json.loads(found["levels"]) == {
+        "P3": {"stride": 8, "channels": 64},
+        "P4": {"stride": 16, "channels": 128},
+        "P5": {"stride": 32, "channels": 256},
+    }
+    assert json.loads(found["preprocessing"]) == files["nchw"].manifest["preprocessing"]
+    pixels = kyb.v8("n", input_shape=(32, 32, 3), include_rescaling=True)
+    proto = onnx.load(kyb.export_onnx(pixels, tmp_path / "pixels.onnx").path)
+    found = {entry.key: entry.value for entry in proto.metadata_props}
+    assert (json.loads(found["preprocessing"])["range"], found["layout"]) == ([0, 255.0], "NHWC")
 
 
 @pytest.mark.parametrize("opset", [13, 18])

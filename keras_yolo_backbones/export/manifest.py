@@ -77,12 +77,7 @@ def make_manifest(
             "layout": "NHWC",
             **quantization.get(images.name, {"dtype": "float32"}),
         },
-        "preprocessing": {
-            "color": "RGB",
-            "range": [0, images.largest],
-            "resize": "letterbox: keep proportions, centre, pad with 114",
-            "divide_pixels_by": 1 if images.largest == 255 else 255,
-        },
+        "preprocessing": preprocessing(images),
         "outputs": {
             name: {**_output(name, tensor, size), **quantization.get(name, {"dtype": "float32"})}
             for name, tensor in named_outputs(model).items()
@@ -95,6 +90,16 @@ def make_manifest(
         },
         "sha256": {"weights": weights_digest(model)},
         "versions": {"keras_yolo_backbones": __version__, **_versions()},
+    }
+
+
+def preprocessing(images: ImageInput) -> dict[str, Any]:
+    """What has to be done to a photograph before a model gets it."""
+    return {
+        "color": "RGB",
+        "range": [0, images.largest],
+        "resize": "letterbox: keep proportions, centre, pad with 114",
+        "divide_pixels_by": 1 if images.largest == 255 else 255,
     }
 
 
@@ -119,11 +124,15 @@ def file_digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def is_level(name: str) -> bool:
+    """Whether an output is called as the levels of a pyramid are: P3, P4, …."""
+    return name[:1] == "P" and name[1:].isdecimal()
+
+
 def _output(name: str, tensor: keras.KerasTensor, size: tuple[int | None, int | None, int]) -> dict[str, Any]:
     """Shape, channels and, where the name is that of a level, stride."""
-    level = name[:1] == "P" and name[1:].isdigit()
     shape = list(tensor.shape[1:])
-    if level:
+    if is_level(name):
         stride = 2 ** int(name[1:])
         shape[:2] = [own if side is None else -(-side // stride) for own, side in zip(shape[:2], size[:2], strict=True)]
         return {"stride": stride, "channels": shape[-1], "shape": shape}

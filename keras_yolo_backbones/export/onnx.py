@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 from typing import Any
@@ -14,9 +15,17 @@ from keras_yolo_backbones.errors import ArgumentError, ExportError, one_of
 from keras_yolo_backbones.export.check import LEAST_SNR_DB, check_images, compare
 from keras_yolo_backbones.export.files import check_file_target, staged
 from keras_yolo_backbones.export.function import deployable, frozen_function, require_tensorflow
-from keras_yolo_backbones.export.manifest import Artifact, file_digest, make_manifest, write_manifest
+from keras_yolo_backbones.export.manifest import (
+    Artifact,
+    file_digest,
+    is_level,
+    make_manifest,
+    preprocessing,
+    write_manifest,
+)
 from keras_yolo_backbones.export.transposes import cancel_transposes
 from keras_yolo_backbones.graph.signature import image_input, named_outputs
+from keras_yolo_backbones.version import __version__
 
 OPSETS = range(13, 19)
 LAYOUTS = ("nhwc", "nchw")
@@ -24,6 +33,9 @@ LAYOUTS = ("nhwc", "nchw")
 
 def export_onnx(model: keras.Model, path: str | os.PathLike[str], *, opset: int = 17, layout: str = "nhwc") -> Artifact:
     """Write an ONNX file with a dynamic batch and the model's own input and output names.
+
+    What a user of the file alone needs is in its `metadata_props`: `model`, `layout`, and as JSON `levels` (name ->
+    stride and channels) and `preprocessing`.
 
     Args:
         model: a functional model with one image input; left untouched.
@@ -105,10 +117,27 @@ def _convert(model: keras.Model, spec: tf.TensorSpec, opset: int, layout: str) -
         proto, _ = tf2onnx.convert.from_function(call, input_signature=[spec], opset=opset, **channels_first)
         cancel_transposes(proto.graph)
         _name_dimensions(proto)
+        onnx.helper.set_model_props(proto, _metadata(model, layout))
         onnx.checker.check_model(proto, full_check=True)
     except Exception as error:
         raise ExportError(f"{model.name!r} cannot be converted to ONNX: {str(error).splitlines()[0]}") from error
     return proto
+
+
+def _metadata(model: keras.Model, layout: str) -> dict[str, str]:
+    """What the file says about itself."""
+    levels = {
+        name: {"stride": 2 ** int(name[1:]), "channels": tensor.shape[-1]}
+        for name, tensor in named_outputs(model).items()
+        if is_level(name)
+    }
+    return {
+        "model": model.name,
+        "layout": layout.upper(),
+        "levels": json.dumps(levels),
+        "preprocessing": json.dumps(preprocessing(image_input(model))),
+        "keras_yolo_backbones": __version__,
+    }
 
 
 def _channels_first(manifest: dict[str, Any]) -> None:
