@@ -23,6 +23,7 @@ from keras_yolo_backbones.errors import (
 from keras_yolo_backbones.version import __version__
 
 if TYPE_CHECKING:  # for editors and type checkers, which cannot follow _LAZY
+    from keras_yolo_backbones import quantization
     from keras_yolo_backbones.export.onnx import export_onnx
     from keras_yolo_backbones.export.saved_model import export_saved_model
     from keras_yolo_backbones.export.tflite import export_tflite
@@ -31,22 +32,33 @@ if TYPE_CHECKING:  # for editors and type checkers, which cannot follow _LAZY
     from keras_yolo_backbones.graph.cost import macs
     from keras_yolo_backbones.graph.fuse import fuse
     from keras_yolo_backbones.levels import Level, pyramid
+    from keras_yolo_backbones.provenance import get_provenance
+    from keras_yolo_backbones.quantization.aware import quantize_aware
     from keras_yolo_backbones.registry import create, list_models
+    from keras_yolo_backbones.weights.identify import identify
+    from keras_yolo_backbones.weights.load import load_weights
+    from keras_yolo_backbones.weights.save import export_weights, save_weights
 
 _LAZY = {
     **dict.fromkeys(("v3", "v4", "v5", "v6", "v7", "v8", "v9", "v10", "v11", "v12", "v26", "yolox"), "families"),
     **dict.fromkeys(("create", "list_models"), "registry"),
     **dict.fromkeys(("Level", "pyramid"), "levels"),
     "fuse": "graph.fuse",
+    "quantize_aware": "quantization.aware",
     "macs": "graph.cost",
     "export_tflite": "export.tflite",
     "export_saved_model": "export.saved_model",
     "export_onnx": "export.onnx",
     "extract_features": "features.run",
+    "load_weights": "weights.load",
+    "identify": "weights.identify",
+    "save_weights": "weights.save",
+    "export_weights": "weights.save",
+    "get_provenance": "provenance",
 }
 """Public name -> the module that it is in."""
 
-_PACKAGES = ("serving",)
+_PACKAGES = ("quantization", "serving")
 """Public parts that keep a name of their own: `kyb.serving.Client`."""
 
 __all__ = [

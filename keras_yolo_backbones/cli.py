@@ -10,18 +10,19 @@ from collections.abc import Sequence
 
 from rich.console import Console
 
-from keras_yolo_backbones.commands import benchmark, export, features, info
+from keras_yolo_backbones.commands import benchmark, export, export_weights, features, import_weights, info
 from keras_yolo_backbones.commands import list as list_command
 from keras_yolo_backbones.errors import ArgumentError, BackboneError
 from keras_yolo_backbones.quiet import native_noise_hidden
 from keras_yolo_backbones.version import __version__
 
-COMMANDS = (list_command, info, export, features, benchmark)
+COMMANDS = (list_command, info, export, import_weights, export_weights, features, benchmark)
 
 EXAMPLES = """\
 examples:
   kyb list 'v*-s'
   kyb info v8-s
+  kyb import-weights v8-s yolov8s.pt --out v8s.weights.h5
   kyb export v8-s --activation relu6 --format tflite --precision int8 --calibration photos/ --out build/
 """
 

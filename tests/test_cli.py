@@ -92,7 +92,7 @@ def test_export_as_json_is_nothing_but_json(capfd, tmp_path):
         ("export v8-n --format tflite --precision int8 --calibration {out}/no --out {out}", 1, "is no folder"),
         ("export v8-n --format onnx --image-size 32 --out {out}/file/x", 1, "Not a directory"),
         ("export v8-n --format onnx --weights {out}/none --out {out}", 2, "there is no such file"),
-        ("export v8-n --format onnx --weights {out}/file --out {out}", 2, "does not fit v8-n"),
+        ("export v8-n --format onnx --weights {out}/file --out {out}", 1, "the file is empty"),
     ],
 )
 def test_mistakes_are_one_line_and_leave_nothing(capfd, tmp_path, arguments, code, message):

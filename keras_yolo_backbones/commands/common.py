@@ -5,12 +5,15 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
+import os
 import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+from keras_yolo_backbones.errors import ArgumentError
 
 if TYPE_CHECKING:
     import keras
@@ -43,6 +46,21 @@ def build_model(args: argparse.Namespace) -> keras.Model:
         include_rescaling=args.include_rescaling,
         **options,
     )
+
+
+def build_small(name: str) -> keras.Model:
+    """The model called `name` for a small image: weights don't depend on it."""
+    from keras_yolo_backbones.registry import create, find
+
+    variant = find(name)
+    side = 2 ** max(6, variant.family.spec(variant.size, variant.release or None).top)
+    return create(variant.name, input_shape=(side, side, 3))
+
+
+def check_exists(path: str, what: str = "") -> None:
+    """A file name with a slip in it is a mistake in the arguments, found before anything is built."""
+    if not os.path.lexists(path):
+        raise ArgumentError(f"{what} {path}: there is no such file.".lstrip())
 
 
 @contextlib.contextmanager

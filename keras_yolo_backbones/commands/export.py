@@ -12,12 +12,13 @@ from rich.table import Table
 from keras_yolo_backbones.commands.common import (
     add_model_arguments,
     build_model,
+    check_exists,
     print_json,
     readable_bytes,
     working,
 )
 from keras_yolo_backbones.commands.saved_model import add_saved_model_arguments, saved_model_options
-from keras_yolo_backbones.errors import ArgumentError, one_of
+from keras_yolo_backbones.errors import one_of
 
 if TYPE_CHECKING:
     import keras
@@ -45,7 +46,7 @@ def add(subparsers: argparse._SubParsersAction) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add_model_arguments(parser)
-    parser.add_argument("--weights", metavar="FILE", help="trained weights, a .weights.h5 file of this very model")
+    parser.add_argument("--weights", metavar="FILE", help="trained weights, of Keras or of the original project")
     parser.add_argument("--format", nargs="+", required=True, metavar="FORMAT", help=", ".join(FORMATS))
     parser.add_argument("--out", required=True, metavar="DIR", help="the folder to write to")
     parser.add_argument("--json", action="store_true", help="print the manifests as JSON")
@@ -101,12 +102,10 @@ def load(model: keras.Model, weights: str | None) -> None:
     """Load the weights that `--weights` names, if it was given."""
     if weights is None:
         return
-    if not Path(weights).is_file():
-        raise ArgumentError(f"--weights {weights}: there is no such file.")
-    try:
-        model.load_weights(weights)
-    except Exception as error:
-        raise ArgumentError(f"--weights {weights} does not fit {model.name}: {str(error).splitlines()[0]}") from error
+    check_exists(weights, "--weights")
+    from keras_yolo_backbones.weights.load import load_weights
+
+    load_weights(model, weights)
 
 
 def _export(model: keras.Model, format: str, args: argparse.Namespace) -> Artifact:

@@ -19,7 +19,10 @@ from keras_yolo_backbones.export.function import deployable, frozen_function, re
 from keras_yolo_backbones.export.litert import LiteModel, Operator, inventory, operators
 from keras_yolo_backbones.export.manifest import Artifact, file_digest, make_manifest, write_manifest
 from keras_yolo_backbones.graph.signature import image_input
+from keras_yolo_backbones.graph.upsample import upsampling_as_resize
+from keras_yolo_backbones.quantization.aware import integer_form, is_fake_quantized
 from keras_yolo_backbones.quantization.calibration import Calibration, calibration_images
+from keras_yolo_backbones.quantization.lower import lower
 
 PRECISIONS = ("float32", "float16", "dynamic", "int8")
 INPUT_TYPES = {"int8": tf.int8, "uint8": tf.uint8, "float32": tf.float32}
@@ -29,7 +32,7 @@ def export_tflite(
     model: keras.Model,
     path: str | os.PathLike[str],
     *,
-    precision: str = "float32",
+    precision: str | None = None,
     calibration: Any = None,
     input_type: str | None = None,
     image_size: int | tuple[int, int] | None = None,
@@ -38,10 +41,11 @@ def export_tflite(
     """Write a TFLite file of batch 1 with one signature: the model's input name -> its output names.
 
     Args:
-        model: a functional model with one image input; left untouched.
+        model: a functional model with one image input, float or from `quantize_aware`; left untouched.
         path: the file, ending in `.tflite`. Its manifest goes beside it as `….tflite.json`.
-        precision: `"float32"`; `"float16"` weights; `"dynamic"`, int8 weights with activations quantized on the fly;
-            or `"int8"`, all tensors int8, which needs `calibration`.
+        precision: `"float32"` (default); `"float16"` weights; `"dynamic"`, int8 weights with activations quantized on
+            the fly; or `"int8"`, all tensors int8, which needs `calibration`. A model from `quantize_aware` is always
+            `"int8"` and has its ranges within.
         calibration: representative images: a folder, an array or an iterable of batches.
         input_type: of an int8 file: `"int8"` (default), `"uint8"` for raw camera bytes, or `"float32"`; the latter two
             cost one QUANTIZE at the input. Outputs are int8.
@@ -58,12 +62,13 @@ def export_tflite(
     """
     require_tensorflow()
     target = check_file_target(path, ".tflite")
-    _check_options(precision, calibration, input_type)
+    precision = precision or ("int8" if is_fake_quantized(model) else "float32")
+    _check_options(model, precision, calibration, input_type)
     images = image_input(model)
     size = images.sized(image_size)
     bound = LEAST_SNR_DB[precision] if least_snr_db is None else least_snr_db
     samples = None
-    if precision == "int8":
+    if calibration is not None:
         samples = calibration_images(calibration, shape=size, scale=images.largest)
     content = _convert(model, images.name, size, precision, samples, input_type or "int8")
 
@@ -91,12 +96,18 @@ def export_tflite(
     return Artifact(target, manifest)
 
 
-def _check_options(precision: str, calibration: Any, input_type: str | None) -> None:
+def _check_options(model: keras.Model, precision: str, calibration: Any, input_type: str | None) -> None:
     if precision not in PRECISIONS:
         raise one_of("precision", precision, PRECISIONS)
     if precision != "int8" and (calibration is not None or input_type is not None):
         raise ArgumentError(f'calibration and input_type go with precision="int8", not {precision!r}.')
-    if precision == "int8" and calibration is None:
+    if is_fake_quantized(model):
+        if precision != "int8" or calibration is not None:
+            raise ArgumentError(
+                f"{model.name!r} is fake-quantized: its file is int8 and its ranges are its own; leave out precision "
+                "and calibration, or export the float model."
+            )
+    elif precision == "int8" and calibration is None:
         raise ArgumentError(
             'precision="int8" needs calibration=…: a folder of photographs, an array or an iterable of batches.'
         )
@@ -113,7 +124,11 @@ def _convert(
     input_type: str,
 ) -> bytes:
     # Signatures, and with them the names of the outputs, survive only on the way over a SavedModel.
-    call = frozen_function(deployable(model), tf.TensorSpec((1, *size), tf.float32, name=name))
+    if precision == "int8":
+        plain = upsampling_as_resize(integer_form(model if is_fake_quantized(model) else lower(model)))
+    else:
+        plain = deployable(model)
+    call = frozen_function(plain, tf.TensorSpec((1, *size), tf.float32, name=name))
     with tempfile.TemporaryDirectory() as folder:
         save_signatures({"serving_default": call}, folder)
         converter = tf.lite.TFLiteConverter.from_saved_model(folder)
@@ -124,6 +139,7 @@ def _convert(
         if samples is not None:
             converter.representative_dataset = lambda: _representative(samples, name)
             converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+        if precision == "int8":
             converter.inference_input_type = INPUT_TYPES[input_type]
             converter.inference_output_type = tf.int8
         try:

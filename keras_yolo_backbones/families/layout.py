@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -15,10 +16,12 @@ class Piece:
         original: what stands in the original in place of our path's tail, such as `"attn.qkv"` for `"attn.q"`.
         take: original tensor -> ours, both in torch's layout (output channels first). It may only pick and reorder
             elements, so that it can be run backwards; it meets kernels (4-d) and batch norm vectors (1-d) alike.
+        shape: shape of all that is taken, put together -> the original's, where that is another.
     """
 
     original: str
     take: Callable[[Any], Any]
+    shape: Callable[[tuple[int, ...]], tuple[int, ...]] = tuple
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,6 +40,11 @@ class Layout:
     prefixes: Mapping[str, str]
     names: Mapping[str, str] = dataclasses.field(default_factory=dict)
     pieces: Mapping[str, Piece] = dataclasses.field(default_factory=dict)
+
+    @functools.cached_property
+    def originals(self) -> frozenset[str]:
+        """The original's modules that the backbone is made of."""
+        return frozenset(self.prefixes.values())
 
     def original(self, path: str) -> str | None:
         """The original's path of our module or layer `path`; `None` if the original has none."""
@@ -112,5 +120,12 @@ def _focus(tensor: Any) -> Any:
     return tensor.reshape(filters, 2, 2, 3, 3, 3).transpose(0, 3, 4, 2, 5, 1).reshape(filters, 3, 6, 6)
 
 
-FOCUS = Piece("stem", _focus)
+def _focus_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
+    if len(shape) != 4:
+        return shape
+    filters, colours, height, width = shape
+    return filters, 4 * colours, height // 2, width // 2
+
+
+FOCUS = Piece("stem", _focus, _focus_shape)
 """A 6×6 stem of stride 2 that the original wrote as Focus (space to depth) and a 3×3 conv."""

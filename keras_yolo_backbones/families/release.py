@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 import keras
@@ -72,6 +72,7 @@ class Release:
         origin: where it comes from.
         layout: `spec -> Layout`, where the original's checkpoints keep each tensor.
         published: size name -> `Published`, for the sizes of which there is something to say.
+        other_layouts: `spec -> Layouts` of other known files of the same networks.
     """
 
     network: Network
@@ -80,6 +81,7 @@ class Release:
     origin: Origin
     layout: Callable[[Any], Layout]
     published: Mapping[str, Published] = dataclasses.field(default_factory=dict)
+    other_layouts: Callable[[Any], Sequence[Layout]] = lambda _: ()
 
     def facts(self, size: str) -> Published:
         """What is known of the network of one size; `activations` is never empty."""

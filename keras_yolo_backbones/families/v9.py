@@ -173,4 +173,19 @@ def layout(spec: Light | Heavy) -> Layout:
     return Layout(numbered([*modules, "spp"], "model."))
 
 
-v9 = Family("v9", Release(network, SIZES, STYLE, ORIGIN, layout, PUBLISHED), default_size="s", doc=__doc__)
+def authors_layouts(spec: Light | Heavy) -> list[Layout]:
+    """The authors' own files, WongKinYiu/yolov9, of the networks that are trained with an auxiliary branch.
+
+    yolov9-m and yolov9-c begin with an empty layer; in yolov9-e the number of the SPPELAN is the auxiliary branch's.
+    Their other files, also the converted ones, are numbered as above.
+    """
+    prefixes = layout(spec).prefixes
+    if "pre.stem" in prefixes:
+        return [Layout({**prefixes, "spp": "model.36"})]
+    shifted = {ours: f"model.{int(original.removeprefix('model.')) + 1}" for ours, original in prefixes.items()}
+    return [Layout(shifted)]
+
+
+v9 = Family(
+    "v9", Release(network, SIZES, STYLE, ORIGIN, layout, PUBLISHED, authors_layouts), default_size="s", doc=__doc__
+)

@@ -11,6 +11,7 @@ from keras import tree
 from keras_yolo_backbones.errors import GraphError
 from keras_yolo_backbones.graph.ir import Graph, Node, Value
 from keras_yolo_backbones.graph.read import read
+from keras_yolo_backbones.provenance import provenance_of, set_provenance
 
 Rule = Callable[[Node, tuple[Any, ...], dict[str, Any]], Any]
 """`(node, args, kwargs) -> outputs`: builds what stands in place of `node`; `NotImplemented` keeps a copy of it."""
@@ -43,7 +44,9 @@ def rebuild(
             built[Value(node, index)] = tensor
     copies.copy_weights()
     wanted = graph.outputs if outputs is None else outputs
-    return keras.Model(tree.map_structure(new, graph.inputs), tree.map_structure(new, wanted), name=name or graph.name)
+    model = keras.Model(tree.map_structure(new, graph.inputs), tree.map_structure(new, wanted), name=name or graph.name)
+    set_provenance(model, provenance_of(node.layer for node in graph.nodes))
+    return model
 
 
 def keep(*_: Any) -> Any:

@@ -6,6 +6,7 @@ Everything that happens to a tensor on its way picks and reorders elements, so t
 from __future__ import annotations
 
 import dataclasses
+import math
 import re
 from collections.abc import Callable, Mapping
 
@@ -13,8 +14,9 @@ import keras
 import numpy as np
 
 from keras_yolo_backbones.blocks import LearnedScale
-from keras_yolo_backbones.errors import CheckpointError
+from keras_yolo_backbones.errors import ArgumentError, CheckpointError
 from keras_yolo_backbones.families import Layout
+from keras_yolo_backbones.weights.place import place, some
 
 _NAMES = {
     "kernel": "weight",
@@ -38,12 +40,18 @@ class Slot:
         path: its layer and name, `"stage3.cv1.at0.conv.kernel"`.
         key: the original's state-dict key, `"model.4.cv1.conv.weight"`.
         take: the original tensor under `key`, in torch's layout -> the variable's value.
+        torch_shape: the variable's shape in torch's layout.
+        whole: the variable is the original tensor, neither a slice of it nor rearranged.
+        reshaped: shape of all that is taken of the original tensor, put together -> the original's.
     """
 
     variable: keras.Variable
     path: str
     key: str
     take: Callable[[np.ndarray], np.ndarray]
+    torch_shape: tuple[int, ...]
+    whole: bool
+    reshaped: Callable[[tuple[int, ...]], tuple[int, ...]]
 
 
 def slots(model: keras.Model, layout: Layout) -> tuple[list[Slot], list[str]]:
@@ -81,7 +89,8 @@ def _slot(layer: keras.Layer, variable: keras.Variable, path: str, layout: Layou
         return _to_keras(layer, tensor)
 
     key = original if isinstance(layer, LearnedScale) else f"{original}.{_NAMES.get(variable.name, variable.name)}"
-    return Slot(variable, path, key, take)
+    shape = _torch_shape(layer, tuple(variable.shape))
+    return Slot(variable, path, key, take, shape, not (piece or cut), piece[1].shape if piece else tuple)
 
 
 def _outputs(layer: keras.Layer, variable: keras.Variable) -> int:
@@ -90,12 +99,83 @@ def _outputs(layer: keras.Layer, variable: keras.Variable) -> int:
     return variable.shape[axis]
 
 
+def _torch_shape(layer: keras.Layer, shape: tuple[int, ...]) -> tuple[int, ...]:
+    if len(shape) != 4:
+        return shape
+    order = (2, 3, 0, 1) if isinstance(layer, keras.layers.DepthwiseConv2D) else (3, 2, 0, 1)
+    return tuple(shape[axis] for axis in order)
+
+
 def _to_keras(layer: keras.Layer, tensor: np.ndarray) -> np.ndarray:
     """torch's kernel layout (out, in, height, width) to Keras'; other tensors as they are."""
     if tensor.ndim != 4:
         return tensor
     depthwise = isinstance(layer, keras.layers.DepthwiseConv2D)
     return tensor.transpose((2, 3, 0, 1) if depthwise else (2, 3, 1, 0))
+
+
+def original_shapes(model: keras.Model, layout: Layout) -> dict[str, tuple[int, ...]]:
+    """State-dict key -> shape in the original, of all tensors that `model` has at least a slice of.
+
+    Raises:
+        ArgumentError: the model has only some of the slices of a tensor.
+    """
+    parts: dict[str, list[Slot]] = {}
+    for slot in slots(model, layout)[0]:
+        parts.setdefault(slot.key, []).append(slot)
+    return {key: _original_shape(key, found) for key, found in parts.items()}
+
+
+def _original_shape(key: str, parts: list[Slot]) -> tuple[int, ...]:
+    """The shape from which all parts take, each element once."""
+    first = parts[0].torch_shape
+    if len(parts) == 1 and parts[0].whole:
+        return first
+    shape = parts[0].reshaped((sum(part.torch_shape[0] for part in parts), *first[1:]))
+    try:
+        taken = [part.take(_indices(shape)) for part in parts]
+    except (ValueError, IndexError):
+        taken = []
+    fits = all(values.shape == tuple(part.variable.shape) for values, part in zip(taken, parts, strict=False))
+    if taken and fits and _covers(taken, math.prod(shape)):
+        return shape
+    raise ArgumentError(
+        f"the model has only a part of the original's {key}: it was built with fewer levels or with spp=False. "
+        "Build it with the defaults."
+    )
+
+
+def _covers(taken: list[np.ndarray], count: int) -> bool:
+    """Whether the indices are 0 … count − 1, each once."""
+    seen: np.ndarray = np.zeros(count, bool)
+    for indices in taken:
+        seen[indices.ravel()] = True
+    return sum(indices.size for indices in taken) == count and bool(seen.all())
+
+
+def _indices(shape: tuple[int, ...]) -> np.ndarray:
+    return np.arange(math.prod(shape)).reshape(shape)
+
+
+def gather(model: keras.Model, layout: Layout) -> dict[str, np.ndarray]:
+    """The model's weights as the original's state dict: `Slot.take` run backwards, bit for bit.
+
+    Returns:
+        State-dict key -> array in torch's layout and the model's own element type.
+
+    Raises:
+        ArgumentError: as in `original_shapes`.
+    """
+    shapes = original_shapes(model, layout)
+    tensors: dict[str, np.ndarray] = {}
+    for slot in slots(model, layout)[0]:
+        value = keras.ops.convert_to_numpy(slot.variable.value)
+        shape = shapes[slot.key]
+        if slot.key not in tensors:
+            tensors[slot.key] = np.empty(shape, value.dtype)
+        tensor = tensors[slot.key]
+        tensor.reshape(-1)[slot.take(_indices(shape)).ravel()] = value.ravel()
+    return tensors
 
 
 def assign(model: keras.Model, layout: Layout, tensors: Mapping[str, np.ndarray], *, source: object) -> list[str]:
@@ -114,28 +194,9 @@ def assign(model: keras.Model, layout: Layout, tensors: Mapping[str, np.ndarray]
         CheckpointError: a tensor is missing or has another shape than the model's.
     """
     found, _ = slots(model, layout)
-    values, missing, wrong = [], [], []
-    for slot in found:
-        if slot.key not in tensors:
-            missing.append(f"{slot.key} (for {slot.path})")
-            continue
-        try:
-            value = slot.take(tensors[slot.key])
-        except (ValueError, IndexError):
-            value = None
-        if value is None or value.shape != tuple(slot.variable.shape):
-            wrong.append(f"{slot.key} {tensors[slot.key].shape} (for {slot.path} {tuple(slot.variable.shape)})")
-        values.append((slot.variable, value))
+    missing = [f"{slot.key} (for {slot.path})" for slot in found if slot.key not in tensors]
     if missing:
-        raise CheckpointError(source, f"{len(missing)} tensors are missing: {_some(missing)}.")
-    if wrong:
-        raise CheckpointError(source, f"{len(wrong)} tensors have another shape than the model: {_some(wrong)}.")
-    for variable, value in values:
-        variable.assign(value)
+        raise CheckpointError(source, f"{len(missing)} tensors are missing: {some(missing)}.")
+    place(found, tensors, source=source)
     used = {slot.key for slot in found}
     return [key for key in tensors if key not in used]
-
-
-def _some(items: list[str], most: int = 8) -> str:
-    rest = f", … and {len(items) - most} more" if len(items) > most else ""
-    return ", ".join(items[:most]) + rest

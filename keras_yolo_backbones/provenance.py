@@ -1,0 +1,73 @@
+"""Where a model's weights come from. What is loaded into a model is written on it, and into every file made of it."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Iterable
+from typing import Any
+
+import keras
+
+_ATTRIBUTE = "_kyb_provenance"
+
+
+@dataclasses.dataclass(frozen=True)
+class Provenance:
+    """The origin of a model's weights.
+
+    Attributes:
+        file: name of the file they were read from, without its folder.
+        sha256: of that file, 64 hexadecimal digits.
+        format: of that file: `"torch"`, `"safetensors"`, `"darknet"` or `"keras"`.
+        network: registry name of the network that they belong to, such as `"v8-s"`.
+        project: the original project, and its home.
+        licence: SPDX identifier under which the original's trained weights are published.
+    """
+
+    file: str
+    sha256: str
+    format: str
+    network: str
+    project: str
+    licence: str
+
+    def as_json(self) -> str:
+        """One line of JSON."""
+        return json.dumps(dataclasses.asdict(self))
+
+
+def get_provenance(model: keras.Model) -> Provenance | None:
+    """Where the weights of `model` come from; `None` if they were never loaded from a file.
+
+    A model that was built on a backbone (a neck, a detector) has the backbone's.
+    """
+    return provenance_of(model.layers)
+
+
+def provenance_of(layers: Iterable[keras.Layer]) -> Provenance | None:
+    """The provenance that is written on the first of `layers` that carries one."""
+    for layer in layers:
+        found = getattr(layer, _ATTRIBUTE, None) or provenance_of(getattr(layer, "layers", ()))
+        if found:
+            return found
+    return None
+
+
+def set_provenance(model: keras.Model, provenance: Provenance | None) -> None:
+    """Write on every layer of `model` where its weights come from; layers, for they go into models built on this."""
+    for layer in model.layers:
+        if layer.weights:
+            setattr(layer, _ATTRIBUTE, provenance)
+
+
+def parse_provenance(text: Any) -> Provenance | None:
+    """The provenance that `as_json` wrote; `None` for anything else, for the text comes from a stranger's file."""
+    try:
+        found = json.loads(text)
+        fields = {field.name: found[field.name] for field in dataclasses.fields(Provenance)}
+    except (TypeError, ValueError, KeyError, RecursionError):
+        return None
+    if not all(isinstance(value, str) and len(value) < 500 for value in fields.values()):
+        return None
+    return Provenance(**fields)

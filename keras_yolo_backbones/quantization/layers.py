@@ -1,0 +1,161 @@
+"""The layers of a fake-quantized model: they compute in float what the int8 file computes in integers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+from keras import ops
+from keras.quantizers import fake_quant_with_min_max_vars
+
+PACKAGE = "keras_yolo_backbones"
+
+
+@keras.saving.register_keras_serializable(PACKAGE)
+class FakeQuant(keras.layers.Layer):
+    """Rounds a tensor to the 256 values that int8 has for a range; gradients pass through inside the range.
+
+    Called on several tensors, it gives all of them one scale. The range is part of the weights.
+
+    Args:
+        low: the smallest value, at most 0.
+        high: the largest value, at least 0 and above `low`.
+        learn: whether training moves the range.
+    """
+
+    def __init__(self, low: float, high: float, *, learn: bool = False, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.low, self.high, self.learn = float(low), float(high), learn
+        self.range = self.add_weight(
+            name="range", shape=(2,), initializer=_Values((self.low, self.high)), trainable=learn, dtype="float32"
+        )
+
+    def call(self, x: Any) -> Any:
+        return fake_quant_with_min_max_vars(x, self.range[0], self.range[1])
+
+    def compute_output_shape(self, input_shape: Any) -> Any:
+        return input_shape
+
+    def get_config(self) -> dict[str, Any]:
+        return super().get_config() | {"low": self.low, "high": self.high, "learn": self.learn}
+
+
+@keras.saving.register_keras_serializable(PACKAGE)
+class _Values(keras.initializers.Initializer):
+    """Fixed values."""
+
+    def __init__(self, values: Any) -> None:
+        self.values = list(values)
+
+    def __call__(self, shape: Any, dtype: Any = None) -> Any:
+        return ops.reshape(ops.convert_to_tensor(self.values, dtype=dtype), shape)
+
+    def get_config(self) -> dict[str, Any]:
+        return {"values": self.values}
+
+
+@keras.saving.register_keras_serializable(PACKAGE)
+class QuantizedConv2D(keras.layers.Conv2D):
+    """Conv2D whose kernel is fake-quantized per filter."""
+
+    def convolution_op(self, inputs: Any, kernel: Any) -> Any:
+        return super().convolution_op(inputs, fake_quantized(kernel, (-1,)))
+
+
+@keras.saving.register_keras_serializable(PACKAGE)
+class QuantizedDepthwiseConv2D(keras.layers.DepthwiseConv2D):
+    """DepthwiseConv2D without activation, whose kernel is fake-quantized per output channel."""
+
+    def call(self, inputs: Any) -> Any:
+        kernel = fake_quantized(self.kernel, (-2, -1))
+        outputs = ops.depthwise_conv(
+            inputs,
+            kernel,
+            strides=self.strides,
+            padding=self.padding,
+            dilation_rate=self.dilation_rate,
+            data_format=self.data_format,
+        )
+        return ops.add(outputs, self.bias) if self.use_bias else outputs
+
+
+@keras.saving.register_keras_serializable(PACKAGE)
+class QuantizedConv2DTranspose(keras.layers.Conv2DTranspose):
+    """Conv2DTranspose without activation, whose kernel is fake-quantized per filter."""
+
+    def call(self, inputs: Any) -> Any:
+        outputs = ops.conv_transpose(
+            inputs,
+            fake_quantized(self.kernel, (-2,)),
+            strides=list(self.strides),
+            output_padding=self.output_padding,
+            padding=self.padding,
+            dilation_rate=self.dilation_rate,
+            data_format=self.data_format,
+        )
+        return ops.add(outputs, self.bias) if self.use_bias else outputs
+
+
+@keras.saving.register_keras_serializable(PACKAGE)
+class QuantizedDense(keras.layers.Dense):
+    """Dense layer without activation, whose kernel is fake-quantized per unit."""
+
+    def call(self, inputs: Any) -> Any:
+        outputs = ops.matmul(inputs, fake_quantized(self.kernel, (-1,)))
+        return ops.add(outputs, self.bias) if self.use_bias else outputs
+
+
+QUANTIZED: dict[type, tuple[type, tuple[int, ...]]] = {
+    keras.layers.Conv2D: (QuantizedConv2D, (-1,)),
+    keras.layers.DepthwiseConv2D: (QuantizedDepthwiseConv2D, (-2, -1)),
+    keras.layers.Conv2DTranspose: (QuantizedConv2DTranspose, (-2,)),
+    keras.layers.Dense: (QuantizedDense, (-1,)),
+}
+"""Layer -> its fake-quantized form, and the axes of its kernel that run over output channels."""
+
+FLOAT = {quantized: (plain, axes) for plain, (quantized, axes) in QUANTIZED.items()}
+"""Fake-quantized layer -> its float form and those axes."""
+
+
+def fake_quantized(kernel: Any, axes: tuple[int, ...]) -> Any:
+    """A kernel rounded to 255 values a channel, symmetric about 0; its largest weight sets the step.
+
+    Args:
+        kernel: float32.
+        axes: the neighbouring axes that run over output channels.
+    """
+    rank = len(kernel.shape)
+    channels = [axis % rank for axis in axes]
+    rest = [axis for axis in range(rank) if axis not in channels]
+    order = rest + channels
+    ordered = ops.transpose(kernel, order) if order != list(range(rank)) else kernel
+    count = 1
+    for axis in channels:
+        count *= kernel.shape[axis]
+    flat = ops.reshape(ordered, (-1, count))
+    limit = ops.stop_gradient(ops.maximum(ops.max(ops.abs(flat), axis=0), 1e-9))
+    flat = fake_quant_with_min_max_vars(flat, -limit, limit, narrow_range=True, axis=-1)
+    ordered = ops.reshape(flat, ordered.shape)
+    return ops.transpose(ordered, [order.index(axis) for axis in range(rank)]) if ordered is not kernel else ordered
+
+
+@keras.saving.register_keras_serializable(PACKAGE)
+class Log(keras.layers.Layer):
+    """Natural logarithm of what a sigmoid gives.
+
+    Args:
+        floor: smaller inputs count as this: int8 has nothing between 0 and 1/256, and 0 would have no logarithm.
+    """
+
+    def __init__(self, *, floor: float = 1 / 512, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.floor = floor
+
+    def call(self, x: Any) -> Any:
+        return ops.log(ops.maximum(x, self.floor) if self.floor else x)
+
+    def compute_output_shape(self, input_shape: Any) -> Any:
+        return input_shape
+
+    def get_config(self) -> dict[str, Any]:
+        return super().get_config() | {"floor": self.floor}

@@ -1,0 +1,120 @@
+"""Watching a network at work: the ranges of its tensors on real images."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from keras_yolo_backbones.quantization.ranges import Range
+
+BINS = 2048
+"""Resolution of the histograms that percentiles and squared errors are read from."""
+
+OUTSIDE = 1e-5
+"""What `"percentile"` leaves out at either end: one value in a hundred thousand."""
+
+_SHRINKS = np.linspace(0.3, 1.0, 71)
+
+
+def extremes(watched: keras.Model, groups: Sequence[str], images: Sequence[np.ndarray]) -> dict[str, Range]:
+    """Running minimum and maximum of each group over all images; 0 is always inside.
+
+    Args:
+        watched: gives a list of tensors.
+        groups: for each of them the group it belongs to.
+        images: batches.
+    """
+
+    @tf.function
+    def measure(batch: tf.Tensor) -> tf.Tensor:
+        tensors = tf.nest.flatten(watched(batch, training=False))
+        return tf.stack([[tf.reduce_min(tensor), tf.reduce_max(tensor)] for tensor in tensors])
+
+    lows, highs = dict.fromkeys(groups, 0.0), dict.fromkeys(groups, 0.0)
+    for index in range(len(images)):
+        for group, (low, high) in zip(groups, measure(images[index]).numpy(), strict=True):
+            lows[group], highs[group] = min(lows[group], float(low)), max(highs[group], float(high))
+    # What is never anything but 0 needs some range: any is exact.
+    return {group: (lows[group], highs[group]) if highs[group] > lows[group] else (0.0, 1.0) for group in lows}
+
+
+def histograms(
+    watched: keras.Model, groups: Sequence[str], ranges: dict[str, Range], images: Sequence[np.ndarray]
+) -> dict[str, np.ndarray]:
+    """Group -> how many of its values lie in each of `BINS` equal parts of its range, over all images."""
+    bounds = tf.constant([ranges[group] for group in groups], tf.float32)
+
+    @tf.function
+    def measure(batch: tf.Tensor) -> tf.Tensor:
+        tensors = tf.nest.flatten(watched(batch, training=False))
+        return tf.stack([tf.histogram_fixed_width(t, bounds[i], BINS) for i, t in enumerate(tensors)])
+
+    counts = {group: np.zeros(BINS) for group in groups}
+    for index in range(len(images)):
+        for group, row in zip(groups, measure(images[index]).numpy(), strict=True):
+            counts[group] += row
+    return counts
+
+
+def percentile(counts: np.ndarray, bounds: Range) -> Range:
+    """The range that leaves out `OUTSIDE` of all values at either end."""
+    low, high = bounds
+    edges = np.linspace(low, high, BINS + 1)
+    share = np.cumsum(counts) / counts.sum()
+    first, last = np.searchsorted(share, OUTSIDE), np.searchsorted(share, 1 - OUTSIDE)
+    return _sound(edges[first], edges[min(last + 1, BINS)], bounds)
+
+
+def least_squares(counts: np.ndarray, bounds: Range) -> Range:
+    """The range, shrunk from `bounds` at both ends alike, with the least squared error of rounding and clipping."""
+    low, high = bounds
+    edges = np.linspace(low, high, BINS + 1)
+    centres = (edges[1:] + edges[:-1]) / 2
+
+    def error(shrink: float) -> float:
+        step = shrink * (high - low) / 255
+        rounded = np.clip(np.rint(centres / step) * step, low * shrink, high * shrink)
+        # Within a bin, values also spread; beside the step that is nothing.
+        return float(counts @ np.square(centres - rounded))
+
+    best = min(_SHRINKS, key=error)
+    return _sound(low * best, high * best, bounds)
+
+
+def _sound(low: float, high: float, bounds: Range) -> Range:
+    low, high = min(float(low), 0.0), max(float(high), 0.0)
+    return (low, high) if high > low else bounds
+
+
+NARROWING: dict[str, Callable[[np.ndarray, Range], Range] | None] = {
+    "minmax": None,
+    "percentile": percentile,
+    "mse": least_squares,
+}
+"""Method -> how it narrows the range from minimum to maximum, given a histogram over it."""
+
+
+def kernel_limits(kernel: np.ndarray, axes: tuple[int, ...], *, least_error: bool) -> np.ndarray:
+    """For each output channel the largest weight that int8 represents: the largest there is, or the one that gives the
+    least squared error.
+
+    Args:
+        kernel: float.
+        axes: those that run over output channels.
+        least_error: whether clipping is allowed.
+    """
+    rank = kernel.ndim
+    channels = [axis % rank for axis in axes]
+    flat = np.moveaxis(kernel, channels, range(-len(channels), 0))
+    flat = flat.reshape(-1, int(np.prod([kernel.shape[axis] for axis in channels])))
+    largest = np.abs(flat).max(axis=0)
+    if not least_error:
+        return largest
+    errors = []
+    for shrink in _SHRINKS:
+        step = np.maximum(shrink * largest / 127, 1e-12)
+        errors.append(np.square(flat - np.clip(np.rint(flat / step), -127, 127) * step).sum(axis=0))
+    return largest * _SHRINKS[np.argmin(errors, axis=0)]

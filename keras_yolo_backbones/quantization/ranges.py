@@ -1,0 +1,105 @@
+"""The plan of an integer network: plain data that says what range every tensor has and which of them share it."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from keras_yolo_backbones.errors import CalibrationError
+
+Range = tuple[float, float]
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """Ranges for int8.
+
+    Attributes:
+        model: name of the model it was made for.
+        method: `"minmax"`, `"percentile"` or `"mse"`.
+        images: how many images it was made from.
+        tensors: tensor -> the group that it belongs to; tensors of a group share one scale. Both are called by layer
+            names of the lowered model; a group by its first tensor.
+        ranges: group -> (smallest, largest value); 0 lies within.
+        kernels: layer -> for each output channel the largest weight, in absolute value, that int8 represents.
+    """
+
+    model: str
+    method: str
+    images: int
+    tensors: Mapping[str, str]
+    ranges: Mapping[str, Range]
+    kernels: Mapping[str, tuple[float, ...]]
+
+    def range(self, tensor: str) -> Range:
+        """(smallest, largest value) of a tensor.
+
+        Raises:
+            CalibrationError: the plan has no such tensor.
+        """
+        if tensor not in self.tensors:
+            raise CalibrationError(f"the plan for {self.model!r} has no tensor {tensor!r}.")
+        return self.ranges[self.tensors[tensor]]
+
+    def scale(self, tensor: str) -> float:
+        """The step of a tensor in int8: a 255th of its range."""
+        low, high = self.range(tensor)
+        return (high - low) / 255
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write it as JSON."""
+        content = {"format": _FORMAT, **dataclasses.asdict(self)}
+        Path(path).write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Plan:
+        """Read what `save` wrote; every number comes back exactly.
+
+        Raises:
+            CalibrationError: the file is no plan.
+        """
+        try:
+            content = json.loads(Path(path).read_text(encoding="utf-8"))
+            if content.pop("format") != _FORMAT:
+                raise ValueError("another format")
+            content["ranges"] = {group: (float(low), float(high)) for group, (low, high) in content["ranges"].items()}
+            content["kernels"] = {layer: tuple(map(float, limits)) for layer, limits in content["kernels"].items()}
+            return cls(**content)
+        except (OSError, KeyError, TypeError, ValueError, AttributeError) as error:
+            raise CalibrationError(f"{path} is no quantization plan: {error}.") from None
+
+    def compare(self, other: Plan) -> dict[str, tuple[Range | None, Range | None]]:
+        """Tensors whose ranges differ -> (range here, range there), `None` where one of the plans lacks it."""
+        names = {**self.tensors, **other.tensors}
+        pairs = {name: (self._get(name), other._get(name)) for name in names}
+        return {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}
+
+    def _get(self, tensor: str) -> Range | None:
+        return self.ranges[self.tensors[tensor]] if tensor in self.tensors else None
+
+    def __str__(self) -> str:
+        members: dict[str, list[str]] = {}
+        for tensor, group in self.tensors.items():
+            members.setdefault(group, []).append(tensor)
+        lines = [
+            f"{self.model}: {len(self.tensors)} tensors in {len(self.ranges)} groups, {len(self.kernels)} kernels; "
+            f"{self.method} over {self.images} images"
+        ]
+        for group, (low, high) in self.ranges.items():
+            shared = f"  (shared by {len(members[group])})" if len(members[group]) > 1 else ""
+            lines.append(f"{low:12.5g} {high:12.5g}  {group}{shared}")
+        return "\n".join(lines)
+
+
+_FORMAT = "keras_yolo_backbones quantization plan 1"
+
+
+def as_plan(value: Any) -> Plan | None:
+    """`value` if it is a plan, the plan in the file that it names if that ends in `.json`, otherwise `None`."""
+    if isinstance(value, (str, os.PathLike)) and str(value).endswith(".json"):
+        return Plan.load(value)
+    return value if isinstance(value, Plan) else None

@@ -1,0 +1,96 @@
+"""Writing weights: back into the original's keys, or in Keras' own format, with where they come from."""
+
+from __future__ import annotations
+
+import os
+
+import keras
+import numpy as np
+
+from keras_yolo_backbones.errors import ArgumentError
+from keras_yolo_backbones.export.files import check_file_target, staged
+from keras_yolo_backbones.provenance import get_provenance
+from keras_yolo_backbones.registry import find
+from keras_yolo_backbones.weights.identify import recognise_model
+from keras_yolo_backbones.weights.mapping import gather, slots
+from keras_yolo_backbones.weights.place import some
+from keras_yolo_backbones.weights.shapes import layout_of
+
+
+def export_weights(model: keras.Model, path: str | os.PathLike[str]) -> dict[str, tuple[int, ...]]:
+    """Write a backbone's weights as safetensors with the original's state-dict keys, in torch's layout.
+
+    What `load_weights` took from an original comes back bit for bit, so that a backbone that was trained on in Keras
+    goes back into the original's project. The file's metadata says where the weights come from.
+
+    Args:
+        model: a backbone of this package, with all its levels. Not fused.
+        path: ends in .safetensors; an older file is replaced in one step.
+
+    Returns:
+        What was written: key -> shape.
+
+    Raises:
+        ArgumentError: `model` is no backbone, is fused, has layers that the original has not, or lacks levels.
+        ExportError: the file cannot be written.
+    """
+    from safetensors.numpy import save_file
+
+    target = check_file_target(path, ".safetensors")
+    names = recognise_model(model)
+    if not names:
+        raise ArgumentError(f"model {model.name!r} is no backbone of this package: its layers have other names.")
+    layout = layout_of(find(names[0]))
+    _check_whole(model, slots(model, layout)[1])
+    tensors = {key: _storable(value) for key, value in gather(model, layout).items()}
+    provenance = get_provenance(model)
+    metadata = {"format": "pt", "network": names[0]}
+    if provenance:
+        metadata["provenance"] = provenance.as_json()
+    with staged(target) as temporary:
+        save_file(tensors, temporary, metadata)
+    return {key: tensor.shape for key, tensor in tensors.items()}
+
+
+def save_weights(model: keras.Model, path: str | os.PathLike[str]) -> None:
+    """Write Keras' own `.weights.h5`, with where the weights come from. `model.load_weights` reads it as any other.
+
+    Args:
+        model: any model.
+        path: ends in .weights.h5; an older file is replaced in one step.
+
+    Raises:
+        ExportError: the name ends otherwise, or the file cannot be written.
+    """
+    import h5py
+
+    target = check_file_target(path, ".h5")
+    if not target.name.endswith(".weights.h5"):
+        raise ArgumentError(f"{target}: expected a file name that ends in .weights.h5.")
+    provenance = get_provenance(model)
+    with staged(target) as temporary:
+        written = temporary.with_name(temporary.name + ".weights.h5")
+        try:
+            model.save_weights(written)
+            if provenance:
+                with h5py.File(written, "a") as file:
+                    file.attrs["kyb_provenance"] = provenance.as_json()
+            os.replace(written, temporary)
+        finally:
+            written.unlink(missing_ok=True)
+
+
+def _check_whole(model: keras.Model, foreign: list[str]) -> None:
+    """The original must know every variable, and batch norms must not be folded away."""
+    if foreign:
+        raise ArgumentError(
+            f"{len(foreign)} variables of {model.name!r} are not in the original: {some(foreign)}. Export the backbone "
+            "that they were put on."
+        )
+    if not any(isinstance(layer, keras.layers.BatchNormalization) for layer in model.layers):
+        raise ArgumentError(f"{model.name!r} is fused, the original is not: export the model that it was made from.")
+
+
+def _storable(value: np.ndarray) -> np.ndarray:
+    """numpy has no bfloat16 that safetensors writes; float32 holds its values exactly."""
+    return np.ascontiguousarray(value if value.dtype.kind == "f" else value.astype(np.float32))

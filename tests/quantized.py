@@ -1,0 +1,56 @@
+"""What the tests of quantization share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import keras
+import numpy as np
+
+import keras_yolo_backbones as kyb
+from keras_yolo_backbones.export.litert import LiteModel, operators
+
+
+def settled(model: keras.Model, images: np.ndarray) -> keras.Model:
+    """Give every batch norm the statistics of these images, mostly, so that no signal dies or explodes."""
+    norms = [layer for layer in model.layers if isinstance(layer, keras.layers.BatchNormalization)]
+    for norm in norms:
+        norm.momentum = 0.3
+    model(images, training=True)
+    return model
+
+
+def small(name: str, activation: str | None, photographs: np.ndarray) -> keras.Model:
+    """A network at 64 pixels that passes signals on."""
+    keras.utils.set_random_seed(0)
+    model = kyb.create(name, activation=activation, input_shape=(64, 64, 3))
+    return settled(model, np.float32(photographs) / 255)
+
+
+def element_types(path: Path) -> set[str]:
+    """Of all tensors that the operators of a TFLite file take and give."""
+    return {kind for operator in operators(path) for kind in operator.inputs + operator.outputs}
+
+
+def kernels_per_channel(path: Path) -> tuple[int, int]:
+    """How many convolution kernels a TFLite file has, and how many of them have a scale for each channel."""
+    from ai_edge_litert import schema_py_generated as schema
+
+    model = schema.Model.GetRootAs(path.read_bytes(), 0)
+    graph = model.Subgraphs(0)
+    codes = schema.BuiltinOperator.CONV_2D, schema.BuiltinOperator.DEPTHWISE_CONV_2D
+    kernels = channels = 0
+    for index in range(graph.OperatorsLength()):
+        operator = graph.Operators(index)
+        if model.OperatorCodes(operator.OpcodeIndex()).BuiltinCode() not in codes:
+            continue
+        kernel = graph.Tensors(operator.Inputs(1))
+        axis = kernel.Quantization().QuantizedDimension()
+        kernels += 1
+        channels += kernel.Quantization().ScaleLength() == kernel.Shape(axis)
+    return kernels, channels
+
+
+def outputs(path: Path, images: np.ndarray) -> dict[str, np.ndarray]:
+    """What a TFLite file gives for uint8 photographs."""
+    return LiteModel(path)(np.float32(images) / 255)

@@ -1,0 +1,139 @@
+"""Fake-quantized Keras models: as good as post-training quantization, trainable, and their int8 files."""
+
+from __future__ import annotations
+
+import keras
+import numpy as np
+import pytest
+from quantized import element_types, kernels_per_channel, outputs, small
+
+import keras_yolo_backbones as kyb
+from keras_yolo_backbones.export.function import run
+from keras_yolo_backbones.export.litert import LiteModel
+from keras_yolo_backbones.graph.agreement import agreement
+from keras_yolo_backbones.quantization.layers import FakeQuant, fake_quantized
+
+FAST = [("v8-n", "relu6"), ("v8-n", "silu"), ("v6-n", "relu6"), ("v11-n", "relu6")]
+SMALLEST = (
+    *("v3-tiny", "v4-tiny", "v4-scaled-csp", "v5-n", "v5-5.0-s", "v6-n", "v7-tiny", "v8-n", "v9-t", "v10-n"),
+    *("v11-n", "v12-n", "v12-turbo-n", "v26-n", "yolox-nano"),
+)
+MATRIX = [(name, activation) for name in SMALLEST for activation in ("relu6", None)]
+
+
+def check_variant(name, activation, photographs, folder):
+    """What holds for every network: the file of a calibrated model is that of post-training quantization."""
+    model = small(name, activation, photographs)
+    aware = kyb.quantize_aware(model, photographs)
+    ours = kyb.export_tflite(aware, folder / "ours.tflite")
+    theirs = kyb.export_tflite(model, folder / "theirs.tflite", precision="int8", calibration=photographs)
+    assert ours.manifest["operators"] == theirs.manifest["operators"]
+    assert not {"QUANTIZE", "DEQUANTIZE"} & set(ours.manifest["operators"])
+    assert element_types(ours.path) <= {"INT8", "INT32"}
+    kernels, per_channel = kernels_per_channel(ours.path)
+    assert kernels == per_channel > 5
+    assert list(LiteModel(ours.path).tensors()) == ["images", "P3", "P4", "P5"]
+    features, mine, others = (
+        run(model, np.float32(photographs) / 255),
+        *(outputs(artifact.path, photographs) for artifact in (ours, theirs)),
+    )
+    for level in ("P3", "P4", "P5"):
+        ratio, bound = (agreement(features[level], found[level]).snr_db for found in (mine, others))
+        assert ratio >= bound - 0.5, f"{level}: {ratio:.1f} dB, post-training {bound:.1f} dB"
+    return aware, ours, mine
+
+
+@pytest.mark.parametrize(("name", "activation"), FAST)
+def test_before_training_the_file_is_that_of_post_training_quantization(name, activation, photographs, tmp_path):
+    aware, ours, mine = check_variant(name, activation, photographs, tmp_path)
+    for level, features in run(aware, np.float32(photographs) / 255).items():
+        assert agreement(features, mine[level]).snr_db > 20
+    assert ours.manifest["precision"] == "int8"
+    assert ours.manifest["input"]["scale"] == pytest.approx(1 / 255)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "activation"), MATRIX)
+def test_every_family_before_training(name, activation, photographs, tmp_path):
+    check_variant(name, activation, photographs, tmp_path)
+
+
+@pytest.fixture(scope="module")
+def model(photographs):
+    return small("v8-n", "relu6", photographs)
+
+
+@pytest.fixture(scope="module")
+def aware(model, photographs):
+    return kyb.quantize_aware(model, photographs)
+
+
+def test_the_source_is_left_untouched_and_refused_twice(aware, photographs, tmp_path):
+    with pytest.raises(kyb.ArgumentError, match="is fake-quantized already"):
+        kyb.quantize_aware(aware, photographs)
+    with pytest.raises(kyb.ArgumentError, match="its file is int8"):
+        kyb.export_tflite(aware, tmp_path / "x.tflite", precision="float16")
+    assert list(tmp_path.iterdir()) == []
+    assert list(aware.output) == ["P3", "P4", "P5"]
+
+
+def test_it_trains_saves_and_loads(model, photographs, tmp_path):
+    aware = kyb.quantize_aware(model, photographs)
+    images = np.float32(photographs[:4]) / 255
+    targets = {level: features * 0.8 for level, features in run(model, images).items()}
+    aware.compile(keras.optimizers.Adam(1e-4), loss=dict.fromkeys(targets, "mse"))
+    kernel = aware.get_layer("stem.conv").kernel
+    quants = [layer for layer in aware.layers if isinstance(layer, FakeQuant)]
+    before, ranges = kernel.numpy(), np.stack([layer.range.numpy() for layer in quants])
+    history = aware.fit(images, targets, epochs=3, batch_size=4, verbose=0).history["loss"]
+    assert history[-1] < 0.9 * history[0]
+    assert np.abs(kernel.numpy() - before).max() > 1e-5
+    np.testing.assert_array_equal(np.stack([layer.range.numpy() for layer in quants]), ranges)
+    aware.save(tmp_path / "aware.keras")
+    loaded = keras.saving.load_model(tmp_path / "aware.keras")
+    for level, features in run(aware, images).items():
+        np.testing.assert_array_equal(run(loaded, images)[level], features)
+
+
+def test_learned_ranges_move_but_fixed_ones_do_not(photographs):
+    aware = kyb.quantize_aware(small("v8-n", "silu", photographs), photographs, learn_ranges=True)
+    quants = {layer.name: layer for layer in aware.layers if isinstance(layer, FakeQuant)}
+    assert not quants["images.quant"].range.trainable
+    assert not quants["stem.act.sigmoid.quant"].range.trainable
+    assert quants["stem.act.quant"].range.trainable
+
+
+def test_it_trains_under_a_distribution_strategy(model, photographs):
+    import tensorflow as tf
+
+    strategy = tf.distribute.MirroredStrategy(["CPU:0"])
+    with strategy.scope():
+        aware = kyb.quantize_aware(model, photographs)
+        aware.compile(keras.optimizers.Adam(1e-4), loss=dict.fromkeys(aware.output, "mse"))
+    targets = run(model, np.float32(photographs[:2]) / 255)
+    history = aware.fit(np.float32(photographs[:2]) / 255, targets, batch_size=2, verbose=0)
+    assert np.isfinite(history.history["loss"][0])
+
+
+def test_a_plan_can_be_given_and_must_fit(model, photographs, tmp_path):
+    plan = kyb.quantization.plan(model, photographs)
+    plan.save(tmp_path / "plan.json")
+    images = np.float32(photographs[:2]) / 255
+    from_plan = run(kyb.quantize_aware(model, tmp_path / "plan.json"), images)
+    for level, features in run(kyb.quantize_aware(model, photographs), images).items():
+        np.testing.assert_array_equal(from_plan[level], features)
+    with pytest.raises(kyb.CalibrationError, match=r"the plan for 'v8-n' has no"):
+        kyb.quantize_aware(kyb.v8("s", activation="relu6", input_shape=(64, 64, 3)), plan)
+
+
+def test_kernels_are_rounded_to_255_steps_of_their_own_channel():
+    kernel = np.random.default_rng(0).normal(size=(3, 3, 8, 5)).astype(np.float32)
+    rounded = np.asarray(fake_quantized(keras.ops.convert_to_tensor(kernel), (-1,)))
+    step = np.abs(kernel).max((0, 1, 2)) / 127
+    np.testing.assert_allclose(rounded, np.rint(kernel / step) * step, atol=1e-6)
+    depthwise = np.asarray(fake_quantized(keras.ops.convert_to_tensor(kernel), (-2, -1)))
+    step = np.abs(kernel).max((0, 1)) / 127
+    np.testing.assert_allclose(depthwise, np.rint(kernel / step) * step, atol=1e-6)
+    transposed = np.asarray(fake_quantized(keras.ops.convert_to_tensor(kernel), (-2,)))
+    step = np.abs(kernel).max((0, 1, 3), keepdims=True)[0, 0] / 127
+    np.testing.assert_allclose(transposed, np.rint(kernel / step) * step, atol=1e-6)

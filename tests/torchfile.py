@@ -1,0 +1,154 @@
+"""Writing files as torch writes them, without torch: an assembler for pickles and the archive around them."""
+
+from __future__ import annotations
+
+import struct
+import zipfile
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+STORAGES = {"float16": "HalfStorage", "float32": "FloatStorage", "float64": "DoubleStorage", "int64": "LongStorage"}
+
+
+class Raw(NamedTuple):
+    """Opcodes as they are."""
+
+    data: bytes
+
+
+class Name(NamedTuple):
+    """A class or function."""
+
+    module: str
+    name: str
+
+
+class Call(NamedTuple):
+    """REDUCE: a function called."""
+
+    function: Name
+    arguments: tuple
+
+
+class Instance(NamedTuple):
+    """NEWOBJ and BUILD: an object with attributes."""
+
+    kind: Name
+    attributes: dict
+
+
+class Reference(NamedTuple):
+    """A persistent id."""
+
+    identifier: tuple
+
+
+class Bits(NamedTuple):
+    """bfloat16 as its bits, which numpy cannot say otherwise."""
+
+    values: np.ndarray
+
+
+ORDERED_DICT = Name("collections", "OrderedDict")
+REBUILD = Name("torch._utils", "_rebuild_tensor_v2")
+
+
+def encode(value: Any) -> bytes:
+    """The opcodes that make `value`, protocol 2."""
+    match value:
+        case Raw(data):
+            return data
+        case Name(module, name):
+            return b"c" + module.encode() + b"\n" + name.encode() + b"\n"
+        case Call(function, arguments):
+            return encode(function) + encode(tuple(arguments)) + b"R"
+        case Instance(kind, attributes):
+            return encode(kind) + b")\x81" + encode(attributes) + b"b"
+        case Reference(identifier):
+            return encode(tuple(identifier)) + b"Q"
+        case None:
+            return b"N"
+        case bool():
+            return b"\x88" if value else b"\x89"
+        case int():
+            wide = value.to_bytes(value.bit_length() // 8 + 1, "little", signed=True)
+            return b"J" + struct.pack("<i", value) if -(2**31) <= value < 2**31 else b"\x8a" + bytes([len(wide)]) + wide
+        case float():
+            return b"G" + struct.pack(">d", value)
+        case str():
+            return b"X" + struct.pack("<I", len(value.encode())) + value.encode()
+        case tuple():
+            return b"(" + b"".join(map(encode, value)) + b"t"
+        case list():
+            return b"](" + b"".join(map(encode, value)) + b"e"
+        case dict():
+            return b"}(" + b"".join(encode(k) + encode(v) for k, v in value.items()) + b"u"
+    raise TypeError(value)
+
+
+class Writer:
+    """Collects the records of an archive while tensors are turned into references to them."""
+
+    def __init__(self):
+        self.records: dict[str, bytes] = {}
+
+    def tensor(self, values: np.ndarray | Bits, *, storage: str = "", count: int | None = None, **changed) -> Call:
+        """The call that rebuilds a tensor; keywords replace what it is called with, for damaged files."""
+        kind = storage or ("BFloat16Storage" if isinstance(values, Bits) else STORAGES[str(values.dtype)])
+        values = np.ascontiguousarray(values.values if isinstance(values, Bits) else values)
+        key = str(len(self.records))
+        self.records[key] = values.tobytes()
+        strides = tuple(stride // values.itemsize for stride in values.strides)
+        reference = Reference(("storage", Name("torch", kind), key, "cpu", values.size if count is None else count))
+        made = {"offset": 0, "shape": values.shape, "strides": strides} | changed
+        hooks = Call(ORDERED_DICT, ())
+        return Call(REBUILD, (reference, made["offset"], tuple(made["shape"]), tuple(made["strides"]), False, hooks))
+
+    def module(self, tensors: dict[str, np.ndarray], path: str = "") -> Instance:
+        """A pickled `torch.nn.Module` whose state dict is `tensors`."""
+        own = {key: values for key, values in tensors.items() if "." not in key}
+        inner: dict[str, dict] = {}
+        for key, values in tensors.items():
+            if "." in key:
+                head, _, tail = key.partition(".")
+                inner.setdefault(head, {})[tail] = values
+        buffers = {key: self.tensor(v) for key, v in own.items() if key.startswith(("running", "num"))}
+        parameters = {
+            key: Call(Name("torch._utils", "_rebuild_parameter"), (self.tensor(v), False, Call(ORDERED_DICT, ())))
+            for key, v in own.items()
+            if key not in buffers
+        }
+        state = {
+            "_parameters": parameters,
+            "_buffers": buffers,
+            "_non_persistent_buffers_set": Call(Name("__builtin__", "set"), ([],)),
+            "_modules": {name: self.module(below, f"{path}{name}.") for name, below in inner.items()},
+            "training": False,
+        }
+        return Instance(Name("some.project", "Module"), state)
+
+    def state_dict(self, tensors: dict[str, Any]) -> Raw:
+        """An OrderedDict of tensors."""
+        made = b"".join(encode(key) + encode(self.tensor(values)) for key, values in tensors.items())
+        return Raw(encode(Call(ORDERED_DICT, ())) + b"(" + made + b"u")
+
+    def write(self, path: Path, content: Any, *, pickle: bytes | None = None, extra: dict[str, bytes] | None = None):
+        """Write the archive; `pickle` replaces the whole pickle, `extra` adds records."""
+        data = b"\x80\x02" + encode(content) + b"." if pickle is None else pickle
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr("archive/data.pkl", data)
+            archive.writestr("archive/byteorder", "little")
+            for key, record in self.records.items():
+                archive.writestr(f"archive/data/{key}", record)
+            archive.writestr("archive/version", "3\n")
+            for name, record in (extra or {}).items():
+                archive.writestr(name, record)
+        return path
+
+
+def write_state_dict(path: Path, tensors: dict[str, Any], **wrapped: Any) -> Path:
+    """A torch checkpoint `{"model": tensors, …}`."""
+    writer = Writer()
+    return writer.write(path, {**wrapped, "model": writer.state_dict(tensors)})
