@@ -119,3 +119,10 @@ def test_reduced_precision_is_fused_in_its_own_policy():
     model = disturbed(kyb.v8("n", dtype="mixed_bfloat16", input_shape=(32, 32, 3)))
     fused = kyb.fuse(model)
     assert {layer.dtype_policy.name for layer in fused.layers[1:]} == {"mixed_bfloat16"}
+
+
+def test_rounding_that_a_network_amplifies_is_no_error():
+    """Attention between random weights, at another image size than the batch norms' statistics are from."""
+    model = disturbed(kyb.v12("n", activation="relu6", input_shape=(None, None, 3)))
+    fused = kyb.fuse(model)
+    assert not any(isinstance(layer, (L.BatchNormalization, L.Rescaling)) for layer in fused.layers)

@@ -17,7 +17,7 @@ from keras_yolo_backbones.blocks.csp import (
 )
 from keras_yolo_backbones.blocks.elan import conv_down, elan, pooled_down, two_elans
 from keras_yolo_backbones.blocks.gelan import average_down, gelan, mixed_down, rep_csp, spp_elan
-from keras_yolo_backbones.blocks.layers import LearnedScale, MatMul, ReshapeLike
+from keras_yolo_backbones.blocks.layers import LearnedScale, MatMul, ReshapeLike, SplitAreas
 from keras_yolo_backbones.blocks.pooling import (
     Pooling,
     halve,
@@ -38,6 +38,7 @@ __all__ = [
     "MatMul",
     "Pooling",
     "ReshapeLike",
+    "SplitAreas",
     "Style",
     "Unit",
     "add",

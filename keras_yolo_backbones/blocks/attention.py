@@ -10,7 +10,7 @@ import keras
 
 from keras_yolo_backbones.blocks.conv import conv, depthwise, split_conv
 from keras_yolo_backbones.blocks.csp import add, chain, merge
-from keras_yolo_backbones.blocks.layers import MatMul, ReshapeLike
+from keras_yolo_backbones.blocks.layers import MatMul, ReshapeLike, SplitAreas
 from keras_yolo_backbones.blocks.style import Style
 
 
@@ -49,7 +49,9 @@ def _split_heads(x: keras.KerasTensor, heads: int, areas: int, *, style: Style, 
     width = x.shape[-1] // heads
     x = keras.layers.Reshape((-1, heads, width), name=f"{name}.cells", dtype=style.dtype)(x)
     x = keras.layers.Permute((2, 1, 3), name=f"{name}.heads", dtype=style.dtype)(x)
-    if areas > 1:
+    if areas > 1 and x.shape[2] is None:
+        x = SplitAreas(areas, name=f"{name}.areas", dtype=style.dtype)(x)
+    elif areas > 1:
         x = keras.layers.Reshape((heads * areas, -1, width), name=f"{name}.areas", dtype=style.dtype)(x)
     return x
 

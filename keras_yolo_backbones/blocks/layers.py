@@ -7,6 +7,8 @@ from typing import Any
 
 import keras
 
+from keras_yolo_backbones.errors import ArgumentError
+
 _register = keras.saving.register_keras_serializable(package="keras_yolo_backbones")
 
 
@@ -51,6 +53,37 @@ class ReshapeLike(keras.layers.Layer):
 
     def compute_output_shape(self, input_shape: list[Any]) -> tuple[int | None, ...]:
         return tuple(input_shape[1])
+
+
+@_register
+class SplitAreas(keras.layers.Layer):
+    """(batch, heads, cells, channels) -> (batch, heads · areas, cells / areas, channels), runs of cells. No weights.
+
+    `keras.layers.Reshape` does the same; this one says what to do when an image of another size comes in.
+
+    Args:
+        areas: how many.
+    """
+
+    def __init__(self, areas: int, **kwargs: Any):
+        super().__init__(**kwargs)
+        self.areas = areas
+
+    def call(self, x: Any) -> Any:
+        batch, heads, cells, channels = keras.ops.shape(x)
+        if isinstance(cells, int) and cells % self.areas:
+            raise ArgumentError(
+                f"a map of {cells} cells cannot be cut into {self.areas} equal areas; "
+                "pass images whose height and width are multiples of 32."
+            )
+        return keras.ops.reshape(x, (batch, heads * self.areas, -1, channels))
+
+    def compute_output_shape(self, input_shape: Any) -> tuple[int | None, ...]:
+        batch, heads, cells, channels = input_shape
+        return (batch, heads * self.areas, None if cells is None else cells // self.areas, channels)
+
+    def get_config(self) -> dict[str, Any]:
+        return super().get_config() | {"areas": self.areas}
 
 
 @_register
