@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 
 import golden
+import keras
 import numpy as np
 import pytest
 
+import keras_yolo_backbones as kyb
 from keras_yolo_backbones.errors import CheckpointError
 from keras_yolo_backbones.families import FAMILIES
 from keras_yolo_backbones.registry import find, list_models
@@ -29,6 +31,9 @@ def test_outputs_equal_the_original(file):
     errors = golden.errors(measured, model)
     assert list(errors) == list(measured.levels)
     assert max(errors.values()) <= golden.bound(file), errors
+    fused = kyb.fuse(model)
+    assert not any(isinstance(layer, keras.layers.BatchNormalization) for layer in fused.layers)
+    assert max(golden.errors(measured, fused).values()) <= golden.bound(file)
     single = golden.errors(measured, golden.build(measured, golden.network_name(file)))
     assert max(single.values()) <= 5e-5, single
 

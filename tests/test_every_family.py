@@ -1,0 +1,108 @@
+"""The smallest network of every family, with its own activation and with ReLU6, through everything that can be done."""
+
+from __future__ import annotations
+
+import functools
+import json
+
+import golden
+import keras
+import numpy as np
+import pytest
+from conftest import SIDE, disturbed
+
+import keras_yolo_backbones as kyb
+from keras_yolo_backbones.families import FAMILIES
+from keras_yolo_backbones.graph.agreement import agreement
+from keras_yolo_backbones.levels import pyramid
+
+PARAMETERS = {
+    name: original["parameters"] for name, original in json.loads((golden.DATA / "originals.json").read_text()).items()
+}
+SMALLEST = [min(family.variants(), key=PARAMETERS.__getitem__) for family in FAMILIES.values()]
+LEVELS = ["P3", "P4", "P5"]
+
+
+def case(name: str, activation: str | None, *rest: str, slow: bool = False) -> pytest.param:
+    marks = [pytest.mark.xdist_group(f"{name} {activation}"), *([pytest.mark.slow] if slow else [])]
+    return pytest.param(name, activation, *rest, marks=marks, id="-".join([name, activation or "own", *rest]))
+
+
+MODELS = [case(name, activation) for name in SMALLEST for activation in (None, "relu6")]
+EXPORTS = [
+    case(name, activation, kind, slow=(activation, kind) != ("relu6", "float32"))
+    for name in SMALLEST
+    for activation in (None, "relu6")
+    for kind in ("float32", "int8", "saved_model", "onnx")
+]
+"""TFLite with ReLU6, the form for phones, is tested always; the rest takes minutes."""
+
+
+@functools.lru_cache(maxsize=1)
+def built(name: str, activation: str | None) -> keras.Model:
+    return disturbed(kyb.create(name, activation=activation, input_shape=(SIDE, SIDE, 3)))
+
+
+def outputs(model: keras.Model) -> dict[str, np.ndarray]:
+    images = np.random.default_rng(1).random((2, SIDE, SIDE, 3)).astype(np.float32)
+    return {level: np.asarray(value) for level, value in model(images, training=False).items()}
+
+
+@pytest.mark.parametrize(("name", "activation"), MODELS)
+def test_saves_and_loads(tmp_path, name, activation):
+    model = built(name, activation)
+    model.save(tmp_path / "model.keras")
+    loaded = keras.models.load_model(tmp_path / "model.keras")
+    assert (loaded.name, loaded.input.name) == (name, "images")
+    assert pyramid(loaded) == pyramid(model)
+    for level, value in outputs(loaded).items():
+        np.testing.assert_array_equal(value, outputs(model)[level])
+
+
+@pytest.mark.parametrize("name", SMALLEST)
+def test_fuses(name):
+    # In float64: random weights amplify the rounding of float32 through the depth.
+    model = disturbed(kyb.create(name, activation="relu6", input_shape=(SIDE, SIDE, 3), dtype="float64"))
+    fused = kyb.fuse(model)
+    assert pyramid(fused) == pyramid(model)
+    assert not any(isinstance(layer, keras.layers.BatchNormalization) for layer in fused.layers)
+    wanted, given = outputs(model), outputs(fused)
+    assert max(agreement(wanted[level], given[level]).relative for level in LEVELS) <= 1e-7
+
+
+@pytest.mark.parametrize("name", SMALLEST)
+def test_one_argument_replaces_every_activation(name):
+    kinds = {
+        json.dumps(layer.get_config() | {"name": ""}, default=str)
+        for layer in kyb.create(name, activation="relu6", input_shape=(SIDE, SIDE, 3)).layers
+        if isinstance(layer, (keras.layers.Activation, keras.layers.ReLU, keras.layers.LeakyReLU))
+    }
+    assert len(kinds) == 1
+    assert '"max_value": 6.0' in kinds.pop()
+
+
+@pytest.mark.parametrize(("name", "activation", "kind"), EXPORTS)
+def test_exports(tmp_path, photographs, name, activation, kind):
+    model = built(name, activation)
+    if kind == "saved_model":
+        artifact = kyb.export_saved_model(model, tmp_path / "model")
+    elif kind == "onnx":
+        artifact = kyb.export_onnx(model, tmp_path / "model.onnx")
+    else:
+        calibration = photographs if kind == "int8" else None
+        artifact = kyb.export_tflite(model, tmp_path / "model.tflite", precision=kind, calibration=calibration)
+    manifest = artifact.manifest
+    assert manifest["input"]["name"] == "images"
+    assert list(manifest["outputs"]) == LEVELS
+    assert [manifest["outputs"][level]["channels"] for level in LEVELS] == [level.channels for level in pyramid(model)]
+    assert min(manifest["agreement"][level]["snr_db"] for level in LEVELS) >= (3 if kind == "int8" else 80)
+
+
+@pytest.mark.parametrize("name", SMALLEST)
+def test_an_open_image_size_gives_the_same_numbers(name):
+    model = kyb.create(name, input_shape=(None, None, 3))
+    images = np.random.default_rng(2).random((1, 64, 96, 3)).astype(np.float32)
+    fixed = kyb.create(name, input_shape=images.shape[1:])
+    fixed.set_weights(model.get_weights())
+    for level, value in fixed(images).items():
+        assert agreement(np.asarray(value), np.asarray(model(images)[level])).relative <= 1e-4
