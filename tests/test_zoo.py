@@ -75,8 +75,10 @@ def test_a_network_is_what_its_card_says(name):
     assert activations(model) == set(card["activations"])
 
 
-def test_the_page_is_made_from_the_cards():
+def test_the_pages_are_made_from_the_cards():
     assert (ROOT / "zoo" / "README.md").read_text(encoding="utf-8") == catalogue.page()
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert readme == catalogue.readme(readme)
 
 
 def parameters(model: keras.Model) -> int:

@@ -1,4 +1,4 @@
-"""Write zoo/README.md from the cards: `python zoo/catalogue.py`.
+"""Write zoo/README.md and the family table of README.md from the cards: `python zoo/catalogue.py`.
 
 A card, cards/<family>.toml, says what is known of a family's originals; the tests hold every line of it against the
 package, so that neither can change alone.
@@ -13,6 +13,8 @@ from typing import Any
 
 HERE = Path(__file__).parent
 ORDER = ("v3", "v4", "v5", "v6", "v7", "v8", "v9", "v10", "v11", "v12", "v26", "yolox")
+
+BEGIN, END = "<!-- families: begin -->", "<!-- families: end -->"
 
 HEAD = """\
 # The zoo
@@ -71,6 +73,47 @@ def section(card: dict[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def family_table() -> str:
+    """One row a release: sizes, and from where to where parameters and cost go."""
+    lines = [
+        "| `kyb.` | release | sizes | parameters | MACs at 640 | own activation | licence of published weights |",
+        "|---|---|---|--:|--:|---|---|",
+    ]
+    for card in cards():
+        for index, release in enumerate(card["release"]):
+            networks = release["network"]
+            activations = dict.fromkeys(name for network in networks for name in network["activations"])
+            cells = (
+                f"`{card['family']}`",
+                f"`{release['name']}`{', default' if index == 0 else ''}" if "name" in release else "",
+                " ".join(network["name"].rsplit("-", 1)[1] for network in networks),
+                _range([network["parameters"] / 1e6 for network in networks], "M"),
+                _range([network["macs"] / 1e9 for network in networks], "G"),
+                ", ".join(activations),
+                release["weights_licence"].replace("LicenseRef-YOLO-2", "YOLO licence, free"),
+            )
+            lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def _range(values: list[float], unit: str) -> str:
+    return f"{min(values):.1f} … {max(values):.1f} {unit}"
+
+
+def readme(text: str) -> str:
+    """README.md with the family table between its marks."""
+    before, rest = text.split(BEGIN)
+    _, after = rest.split(END)
+    return f"{before}{BEGIN}\n{family_table()}{END}{after}"
+
+
+def main() -> None:
+    """Write both pages."""
+    root = HERE.parent / "README.md"
+    for path, text in ((HERE / "README.md", page()), (root, readme(root.read_text(encoding="utf-8")))):
+        path.write_text(text, encoding="utf-8")
+        sys.stdout.write(f"{path}\n")
+
+
 if __name__ == "__main__":
-    (HERE / "README.md").write_text(page(), encoding="utf-8")
-    sys.stdout.write(f"{HERE / 'README.md'}\n")
+    main()
