@@ -25,7 +25,8 @@ from keras_yolo_backbones.blocks import (
     rep_depthwise,
     sppf,
 )
-from keras_yolo_backbones.families.family import Family, Origin, Published, Release
+from keras_yolo_backbones.families import origins
+from keras_yolo_backbones.families.family import Family, Release
 from keras_yolo_backbones.families.layout import Layout, paired, psa_pieces
 from keras_yolo_backbones.families.scale import Scale
 
@@ -78,17 +79,6 @@ SIZES = {
 STAGES = {2: (128, 3), 3: (256, 6), 4: (512, 6), 5: (1024, 3)}
 """Level -> (channels, units) at width and depth 1."""
 
-ORIGIN = Origin(
-    project="YOLOv10",
-    url="https://github.com/THU-MIG/yolov10",
-    version="ultralytics 8.4.190",
-    licence="AGPL-3.0",
-    weights_licence="AGPL-3.0",
-    paper="YOLOv10: Real-Time End-to-End Object Detection, arXiv:2405.14458",
-)
-
-PUBLISHED = {size: Published((f"yolov10{size}.pt",)) for size in SIZES}
-
 
 def network(images: keras.KerasTensor, scale: V10Scale, style: Style, *, spp: bool) -> dict[str, keras.KerasTensor]:
     """All levels of one YOLOv10 backbone."""
@@ -118,4 +108,6 @@ def layout(scale: V10Scale) -> Layout:
     return Layout(prefixes | {"psa.m.0": prefixes["psa"]}, pieces=psa_pieces(scale.channels(1024) // 2))
 
 
-v10 = Family("v10", Release(network, SIZES, STYLE, ORIGIN, layout, PUBLISHED), default_size="s", doc=__doc__)
+v10 = Family(
+    "v10", Release(network, SIZES, STYLE, origins.V10, layout, origins.V10_NETWORKS), default_size="s", doc=__doc__
+)

@@ -9,24 +9,15 @@ from __future__ import annotations
 import keras
 
 from keras_yolo_backbones.blocks import Style, psa, sppf
+from keras_yolo_backbones.families import origins
 from keras_yolo_backbones.families.c3k2 import SIZES, UNITS, C3k2Scale, trunk
-from keras_yolo_backbones.families.family import Family, Origin, Published, Release
+from keras_yolo_backbones.families.family import Family, Release
 from keras_yolo_backbones.families.layout import Layout, paired, psa_pieces
 
 STYLE = Style(activation="silu", epsilon=1e-3, momentum=0.97)
 
 STAGES = {2: (128, 256, 0.25), 3: (256, 512, 0.25), 4: (512, 512, 0.5), 5: (1024, 1024, 0.5)}
 """Level -> (channels of the conv, channels of the stage, share of them in each of its halves), at width 1."""
-
-ORIGIN = Origin(
-    project="Ultralytics YOLO11",
-    url="https://github.com/ultralytics/ultralytics",
-    version="8.4.190",
-    licence="AGPL-3.0",
-    weights_licence="AGPL-3.0",
-)
-
-PUBLISHED = {size: Published((f"yolo11{size}.pt",)) for size in SIZES}
 
 
 def network(images: keras.KerasTensor, scale: C3k2Scale, style: Style, *, spp: bool) -> dict[str, keras.KerasTensor]:
@@ -43,4 +34,6 @@ def layout(scale: C3k2Scale) -> Layout:
     return Layout(paired(5, "spp", "psa"), pieces=psa_pieces(scale.channels(1024) // 2))
 
 
-v11 = Family("v11", Release(network, SIZES, STYLE, ORIGIN, layout, PUBLISHED), default_size="s", doc=__doc__)
+v11 = Family(
+    "v11", Release(network, SIZES, STYLE, origins.V11, layout, origins.V11_NETWORKS), default_size="s", doc=__doc__
+)

@@ -34,10 +34,11 @@ from keras_yolo_backbones.blocks import (
     merge,
     split_conv,
 )
+from keras_yolo_backbones.families import origins
 from keras_yolo_backbones.families.c3k2 import SIZES as SIZES_11
 from keras_yolo_backbones.families.c3k2 import UNITS as LINKS
 from keras_yolo_backbones.families.c3k2 import C3k2Scale, trunk
-from keras_yolo_backbones.families.family import Family, Origin, Published, Release
+from keras_yolo_backbones.families.family import Family, Release
 from keras_yolo_backbones.families.layout import Layout, half, paired, per_head
 
 HEAD = 32
@@ -121,18 +122,6 @@ AREA_STAGES = {4: (512, 4), 5: (1024, 1)}
 UNITS = 4
 """Pairs of attention units of a stage at depth 1."""
 
-ORIGIN = Origin(
-    project="YOLOv12",
-    url="https://github.com/sunsmarterjie/yolov12",
-    version="ultralytics 8.4.190",
-    licence="AGPL-3.0",
-    weights_licence="AGPL-3.0",
-    paper="YOLOv12: Attention-Centric Real-Time Object Detectors, arXiv:2502.12524",
-)
-
-PUBLISHED = {size: Published((f"yolo12{size}.pt",)) for size in "nsmlx"}
-PUBLISHED_TURBO = {size: Published((f"yolov12{size}.pt",)) for size in "nsmlx"}
-
 
 def network(
     images: keras.KerasTensor,
@@ -194,14 +183,16 @@ def layout_turbo(_: V12Scale) -> Layout:
 v12 = Family(
     "v12",
     {
-        "1.0": Release(partial(network, lower=trunk, position=7), SIZES, STYLE, ORIGIN, layout, PUBLISHED),
+        "1.0": Release(
+            partial(network, lower=trunk, position=7), SIZES, STYLE, origins.V12, layout, origins.V12_NETWORKS
+        ),
         "turbo": Release(
             partial(network, lower=grouped_trunk, position=5),
             SIZES_TURBO,
             STYLE,
-            dataclasses.replace(ORIGIN, version="d3cbe103b992ff6dd20c722e84e1b6f18f4c5efc"),
+            origins.V12_TURBO,
             layout_turbo,
-            PUBLISHED_TURBO,
+            origins.V12_TURBO_NETWORKS,
         ),
     },
     default_size="s",

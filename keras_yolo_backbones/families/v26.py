@@ -13,9 +13,10 @@ import dataclasses
 import keras
 
 from keras_yolo_backbones.blocks import Style, add, conv, merge, pools, psa
+from keras_yolo_backbones.families import origins
 from keras_yolo_backbones.families.c3k2 import SIZES as SIZES_11
 from keras_yolo_backbones.families.c3k2 import UNITS, C3k2Scale, trunk
-from keras_yolo_backbones.families.family import Family, Origin, Published, Release
+from keras_yolo_backbones.families.family import Family, Release
 from keras_yolo_backbones.families.layout import Layout, paired, psa_pieces
 
 STYLE = Style(activation="silu", epsilon=1e-3, momentum=0.97)
@@ -27,16 +28,6 @@ STAGES = {
     6: {2: (128, 256, 0.25), 3: (256, 512, 0.25), 4: (512, 512, 0.5), 5: (768, 768, 0.5), 6: (1024, 1024, 0.5)},
 }
 """Top level -> level -> (channels of the conv, channels of the stage, share of them in each half), at width 1."""
-
-ORIGIN = Origin(
-    project="Ultralytics YOLO26",
-    url="https://github.com/ultralytics/ultralytics",
-    version="8.4.190",
-    licence="AGPL-3.0",
-    weights_licence="AGPL-3.0",
-)
-
-PUBLISHED = {size: Published((f"yolo26{size}.pt",)) for size in SIZES_11}
 
 
 def network(images: keras.KerasTensor, scale: C3k2Scale, style: Style, *, spp: bool) -> dict[str, keras.KerasTensor]:
@@ -66,4 +57,6 @@ def layout(scale: C3k2Scale) -> Layout:
     return Layout(paired(scale.top, "spp", "psa"), pieces=psa_pieces(scale.channels(1024) // 2))
 
 
-v26 = Family("v26", Release(network, SIZES, STYLE, ORIGIN, layout, PUBLISHED), default_size="s", doc=__doc__)
+v26 = Family(
+    "v26", Release(network, SIZES, STYLE, origins.V26, layout, origins.V26_NETWORKS), default_size="s", doc=__doc__
+)

@@ -28,8 +28,9 @@ from keras_yolo_backbones.blocks import (
     sppf,
     two_convs,
 )
+from keras_yolo_backbones.families import origins
 from keras_yolo_backbones.families.darknet import DARKNET53, residuals, trunk
-from keras_yolo_backbones.families.family import Family, Origin, Published, Release
+from keras_yolo_backbones.families.family import Family, Release
 from keras_yolo_backbones.families.layout import Layout, numbered
 
 
@@ -55,40 +56,6 @@ TINY = {0: 16, 1: 32, 2: 64, 3: 128, 4: 256, 5: 512}
 
 LEAKY = Style(activation="leaky_relu", epsilon=1e-5, momentum=0.95)
 SILU = Style(activation="silu", epsilon=1e-3, momentum=0.97)
-
-DARKNET_ORIGIN = Origin(
-    project="Darknet",
-    url="https://github.com/AlexeyAB/darknet",
-    version="59596d7880f6504768df41d6daa586f5cb2b932f",
-    licence="LicenseRef-YOLO-2",
-    weights_licence="LicenseRef-YOLO-2",
-    paper="YOLOv3: An Incremental Improvement, arXiv:1804.02767",
-)
-TORCH_ORIGIN = dataclasses.replace(
-    DARKNET_ORIGIN,
-    project="Ultralytics YOLOv3",
-    url="https://github.com/ultralytics/yolov3",
-    version="97b87b1347d6d927d27227d2225140da38e4d308",
-    licence="AGPL-3.0",
-    weights_licence="AGPL-3.0",
-)
-U_ORIGIN = dataclasses.replace(TORCH_ORIGIN, url="https://github.com/ultralytics/ultralytics", version="8.4.190")
-
-DARKNET_PUBLISHED = {
-    "base": Published(("yolov3.weights", "darknet53.conv.74"), image_size=416),
-    "spp": Published(("yolov3-spp.weights",), image_size=608),
-    "tiny": Published(("yolov3-tiny.weights", "yolov3-tiny.conv.11"), image_size=416),
-}
-TORCH_PUBLISHED = {
-    "base": Published(("yolov3.pt",)),
-    "spp": Published(("yolov3-spp.pt",)),
-    "tiny": Published(("yolov3-tiny.pt",)),
-}
-U_PUBLISHED = {
-    "base": Published(("yolov3u.pt",)),
-    "spp": Published(("yolov3-sppu.pt",)),
-    "tiny": Published(("yolov3-tinyu.pt",)),
-}
 
 
 def last_pool_darknet(x: keras.KerasTensor, *, style: Style, name: str) -> keras.KerasTensor:
@@ -162,9 +129,9 @@ darknet = partial(network, pooling=largest_first, last_pool=last_pool_darknet)
 v3 = Family(
     "v3",
     {
-        "darknet": Release(darknet, SIZES, LEAKY, DARKNET_ORIGIN, darknet_layout, DARKNET_PUBLISHED),
-        "torch": Release(network, SIZES, SILU, TORCH_ORIGIN, torch_layout, TORCH_PUBLISHED),
-        "u": Release(partial(network, kernels=(3, 3)), SIZES, SILU, U_ORIGIN, torch_layout, U_PUBLISHED),
+        "darknet": Release(darknet, SIZES, LEAKY, origins.DARKNET_V3, darknet_layout, origins.DARKNET_V3_NETWORKS),
+        "torch": Release(network, SIZES, SILU, origins.TORCH_V3, torch_layout, origins.TORCH_V3_NETWORKS),
+        "u": Release(partial(network, kernels=(3, 3)), SIZES, SILU, origins.V3U, torch_layout, origins.V3U_NETWORKS),
     },
     default_size="tiny",
     doc=__doc__,

@@ -34,8 +34,9 @@ from keras_yolo_backbones.blocks import (
     sppf,
     two_convs,
 )
+from keras_yolo_backbones.families import origins
 from keras_yolo_backbones.families.darknet import DARKNET53, Stage, residuals, trunk
-from keras_yolo_backbones.families.family import Family, Origin, Published, Release
+from keras_yolo_backbones.families.family import Family, Release
 from keras_yolo_backbones.families.layout import Layout, numbered
 
 UNIT = partial(bottleneck, kernels=(1, 3))
@@ -97,34 +98,6 @@ SCALED_SIZES = {
 
 STYLE = Style(activation="mish", epsilon=1e-5, momentum=0.95)
 SCALED_STYLE = Style(activation="mish", epsilon=1e-3, momentum=0.97)
-
-ORIGIN = Origin(
-    project="Darknet",
-    url="https://github.com/AlexeyAB/darknet",
-    version="59596d7880f6504768df41d6daa586f5cb2b932f",
-    licence="LicenseRef-YOLO-2",
-    weights_licence="LicenseRef-YOLO-2",
-    paper="YOLOv4: Optimal Speed and Accuracy of Object Detection, arXiv:2004.10934",
-)
-SCALED_ORIGIN = Origin(
-    project="ScaledYOLOv4",
-    url="https://github.com/WongKinYiu/ScaledYOLOv4",
-    version="676800364a3446900b9e8407bc880ea2127b3415",
-    licence="GPL-3.0",
-    weights_licence="GPL-3.0",
-    paper="Scaled-YOLOv4: Scaling Cross Stage Partial Network, arXiv:2011.08036",
-)
-
-PUBLISHED = {
-    "base": Published(("yolov4.weights", "yolov4.conv.137"), 608, activations=("mish", "leaky_relu")),
-    "tiny": Published(("yolov4-tiny.weights", "yolov4-tiny.conv.29"), 416, activations=("leaky_relu",)),
-    "csp": Published(("yolov4-csp.weights", "yolov4-csp.conv.142"), 512),
-}
-SCALED_PUBLISHED = {
-    "p5": Published(("yolov4-p5.pt",), 896),
-    "p6": Published(("yolov4-p6.pt",), 1280),
-    "p7": Published(("yolov4-p7.pt",), 1536),
-}
 
 
 def network(images: keras.KerasTensor, spec: Csp | Tiny, style: Style, *, spp: bool) -> dict[str, keras.KerasTensor]:
@@ -196,8 +169,10 @@ def scaled_layout(spec: Csp) -> Layout:
 v4 = Family(
     "v4",
     {
-        "darknet": Release(network, SIZES, STYLE, ORIGIN, layout, PUBLISHED),
-        "scaled": Release(network, SCALED_SIZES, SCALED_STYLE, SCALED_ORIGIN, scaled_layout, SCALED_PUBLISHED),
+        "darknet": Release(network, SIZES, STYLE, origins.DARKNET_V4, layout, origins.DARKNET_V4_NETWORKS),
+        "scaled": Release(
+            network, SCALED_SIZES, SCALED_STYLE, origins.SCALED_V4, scaled_layout, origins.SCALED_V4_NETWORKS
+        ),
     },
     default_size="tiny",
     doc=__doc__,

@@ -15,7 +15,8 @@ from functools import partial
 import keras
 
 from keras_yolo_backbones.blocks import Pooling, Style, bottleneck, c3, conv, pools, sppf, two_convs
-from keras_yolo_backbones.families.family import Family, Origin, Published, Release
+from keras_yolo_backbones.families import origins
+from keras_yolo_backbones.families.family import Family, Release
 from keras_yolo_backbones.families.layout import FOCUS, Layout, paired
 from keras_yolo_backbones.families.scale import Scale
 
@@ -38,17 +39,6 @@ STAGES = {
 }
 """Top level -> level -> (channels, units) at width and depth 1."""
 
-ORIGIN = Origin(
-    project="Ultralytics YOLOv5",
-    url="https://github.com/ultralytics/yolov5",
-    version="7.0",
-    licence="GPL-3.0",
-    weights_licence="GPL-3.0",
-)
-
-PUBLISHED = {
-    size: Published((f"yolov5{size}.pt",), image_size=640 if scale.top == 5 else 1280) for size, scale in SIZES.items()
-}
 
 UNIT = partial(bottleneck, kernels=(1, 3))
 PLAIN_UNIT = partial(two_convs, kernels=(1, 3))
@@ -103,10 +93,8 @@ def layout_5_0(scale: Scale) -> Layout:
 v5 = Family(
     "v5",
     {
-        "7.0": Release(network, SIZES, STYLE, ORIGIN, layout, PUBLISHED),
-        "5.0": Release(
-            network_5_0, SIZES_5_0, STYLE, dataclasses.replace(ORIGIN, version="5.0"), layout_5_0, PUBLISHED
-        ),
+        "7.0": Release(network, SIZES, STYLE, origins.V5, layout, origins.V5_NETWORKS),
+        "5.0": Release(network_5_0, SIZES_5_0, STYLE, origins.V5_5_0, layout_5_0, origins.V5_NETWORKS),
     },
     default_size="s",
     doc=__doc__,

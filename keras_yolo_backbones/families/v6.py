@@ -28,7 +28,8 @@ from keras_yolo_backbones.blocks import (
     rep_vgg,
     sppf,
 )
-from keras_yolo_backbones.families.family import Family, Origin, Published, Release
+from keras_yolo_backbones.families import origins
+from keras_yolo_backbones.families.family import Family, Release
 from keras_yolo_backbones.families.layout import Layout
 from keras_yolo_backbones.families.scale import Scale
 
@@ -102,20 +103,6 @@ STAGES = {
 }
 """Top level -> level -> (channels, blocks) at width and depth 1."""
 
-ORIGIN = Origin(
-    project="YOLOv6",
-    url="https://github.com/meituan/YOLOv6",
-    version="e86a483f3f6bded25d45970b56831345a99744a4",
-    licence="GPL-3.0",
-    weights_licence="GPL-3.0",
-    paper="YOLOv6: A Single-Stage Object Detection Framework for Industrial Applications, arXiv:2209.02976",
-)
-
-PUBLISHED = {
-    size: Published((f"yolov6{size}.pt",), image_size=640 if scale.top == 5 else 1280, activations=(scale.activation,))
-    for size, scale in SIZES.items()
-}
-
 
 def network(images: keras.KerasTensor, scale: V6Scale, style: Style, *, spp: bool) -> dict[str, keras.KerasTensor]:
     """All levels of one YOLOv6 backbone."""
@@ -145,4 +132,6 @@ def layout(scale: V6Scale) -> Layout:
     return Layout(prefixes, names={f"cv{i}": f"cv{i}.block" for i in range(1, 8)})
 
 
-v6 = Family("v6", Release(network, SIZES, STYLE, ORIGIN, layout, PUBLISHED), default_size="s", doc=__doc__)
+v6 = Family(
+    "v6", Release(network, SIZES, STYLE, origins.V6, layout, origins.V6_NETWORKS), default_size="s", doc=__doc__
+)

@@ -27,7 +27,8 @@ from keras_yolo_backbones.blocks import (
     sppcspc,
     two_elans,
 )
-from keras_yolo_backbones.families.family import Family, Origin, Published, Release
+from keras_yolo_backbones.families import origins
+from keras_yolo_backbones.families.family import Family, Release
 from keras_yolo_backbones.families.layout import FOCUS, Layout, numbered
 
 
@@ -74,26 +75,6 @@ TINY_STAGES = {2: (32, 64), 3: (64, 128), 4: (128, 256), 5: (256, 512)}
 P5_STAGES = {2: (64, 256), 3: (128, 512), 4: (256, 1024), 5: (256, 1024)}
 P6_STAGES = {2: (64, 128), 3: (128, 256), 4: (256, 512), 5: (384, 768), 6: (512, 1024)}
 """Level -> (channels of an ELAN's branches, its output channels at width 1)."""
-
-ORIGIN = Origin(
-    project="YOLOv7",
-    url="https://github.com/WongKinYiu/yolov7",
-    version="a207844b1ce82d204ab36d87d496728d3d2348e7",
-    licence="GPL-3.0",
-    weights_licence="GPL-3.0",
-    paper="YOLOv7: Trainable bag-of-freebies sets new state-of-the-art for real-time object detectors, "
-    "arXiv:2207.02696",
-)
-
-PUBLISHED = {
-    "tiny": Published(("yolov7-tiny.pt",), activations=("leaky_relu",)),
-    "base": Published(("yolov7.pt", "yolov7_training.pt")),
-    "x": Published(("yolov7x.pt", "yolov7x_training.pt")),
-}
-PUBLISHED |= {
-    size: Published((f"yolov7-{size}.pt", f"yolov7-{size}_training.pt"), image_size=1280)
-    for size in ("w6", "e6", "d6", "e6e")
-}
 
 
 def network(
@@ -187,4 +168,6 @@ def _elan(name: str, convs: int) -> list[str | None]:
     return [f"{name}.a", f"{name}.b", *(f"{name}.c.{i}" for i in range(convs)), None, f"{name}.out"]
 
 
-v7 = Family("v7", Release(network, SIZES, STYLE, ORIGIN, layout, PUBLISHED), default_size="tiny", doc=__doc__)
+v7 = Family(
+    "v7", Release(network, SIZES, STYLE, origins.V7, layout, origins.V7_NETWORKS), default_size="tiny", doc=__doc__
+)

@@ -9,7 +9,8 @@ from __future__ import annotations
 import keras
 
 from keras_yolo_backbones.blocks import Style, c2f, conv, sppf
-from keras_yolo_backbones.families.family import Family, Origin, Published, Release
+from keras_yolo_backbones.families import origins
+from keras_yolo_backbones.families.family import Family, Release
 from keras_yolo_backbones.families.layout import Layout, paired
 from keras_yolo_backbones.families.scale import Scale
 
@@ -34,16 +35,6 @@ STAGES = {
 }
 """Top level -> level -> (channels, units) at width and depth 1."""
 
-ORIGIN = Origin(
-    project="Ultralytics YOLOv8",
-    url="https://github.com/ultralytics/ultralytics",
-    version="8.4.190",
-    licence="AGPL-3.0",
-    weights_licence="AGPL-3.0",
-)
-
-PUBLISHED = {size: Published((f"yolov8{size}.pt",)) for size in "nsmlx"}
-
 
 def network(images: keras.KerasTensor, scale: Scale, style: Style, *, spp: bool) -> dict[str, keras.KerasTensor]:
     """All levels of one YOLOv8 backbone."""
@@ -64,4 +55,6 @@ def layout(scale: Scale) -> Layout:
     return Layout(paired(scale.top, "spp"))
 
 
-v8 = Family("v8", Release(network, SIZES, STYLE, ORIGIN, layout, PUBLISHED), default_size="s", doc=__doc__)
+v8 = Family(
+    "v8", Release(network, SIZES, STYLE, origins.V8, layout, origins.V8_NETWORKS), default_size="s", doc=__doc__
+)

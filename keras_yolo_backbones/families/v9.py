@@ -28,7 +28,8 @@ from keras_yolo_backbones.blocks import (
     split_conv,
     spp_elan,
 )
-from keras_yolo_backbones.families.family import Family, Origin, Published, Release
+from keras_yolo_backbones.families import origins
+from keras_yolo_backbones.families.family import Family, Release
 from keras_yolo_backbones.families.layout import Layout, numbered, paired
 
 
@@ -70,17 +71,6 @@ STYLE = Style(activation="silu", epsilon=1e-3, momentum=0.97)
 
 LINKS = {1: 64, 2: 128, 3: 256, 4: 512, 5: 1024}
 """Level of size e's second pass -> channels of the convs from the first pass that are added to it."""
-
-ORIGIN = Origin(
-    project="YOLOv9",
-    url="https://github.com/WongKinYiu/yolov9",
-    version="5b1ea9a8b3f0ffe4fe0e203ec6232d788bb3fcff",
-    licence="GPL-3.0",
-    weights_licence="GPL-3.0",
-    paper="YOLOv9: Learning What You Want to Learn Using Programmable Gradient Information, arXiv:2402.13616",
-)
-
-PUBLISHED = {size: Published((f"yolov9{size}.pt", f"yolov9-{size}-converted.pt")) for size in "tsmce"}
 
 
 def light(images: keras.KerasTensor, spec: Light, style: Style) -> dict[str, keras.KerasTensor]:
@@ -187,5 +177,8 @@ def authors_layouts(spec: Light | Heavy) -> list[Layout]:
 
 
 v9 = Family(
-    "v9", Release(network, SIZES, STYLE, ORIGIN, layout, PUBLISHED, authors_layouts), default_size="s", doc=__doc__
+    "v9",
+    Release(network, SIZES, STYLE, origins.V9, layout, origins.V9_NETWORKS, authors_layouts),
+    default_size="s",
+    doc=__doc__,
 )

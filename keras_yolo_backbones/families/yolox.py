@@ -17,8 +17,9 @@ from functools import partial
 import keras
 
 from keras_yolo_backbones.blocks import Style, add, bottleneck, c3, conv, depthwise, sppf, two_convs
+from keras_yolo_backbones.families import origins
 from keras_yolo_backbones.families.darknet import DARKNET53, residuals, trunk
-from keras_yolo_backbones.families.family import Family, Origin, Published, Release
+from keras_yolo_backbones.families.family import Family, Release
 from keras_yolo_backbones.families.layout import FOCUS, Layout
 from keras_yolo_backbones.families.scale import Scale
 
@@ -59,21 +60,6 @@ SIZES = {
 
 STAGES = {2: (128, 3), 3: (256, 9), 4: (512, 9), 5: (1024, 3)}
 """Level -> (channels, units) at width and depth 1."""
-
-ORIGIN = Origin(
-    project="YOLOX",
-    url="https://github.com/Megvii-BaseDetection/YOLOX",
-    version="6ddff4824372906469a7fae2dc3206c7aa4bbaee",
-    licence="Apache-2.0",
-    weights_licence="Apache-2.0",
-    paper="YOLOX: Exceeding YOLO Series in 2021, arXiv:2107.08430",
-)
-
-PUBLISHED = {size: Published((f"yolox_{size}.pth",)) for size in "smlx"} | {
-    "nano": Published(("yolox_nano.pth",), image_size=416),
-    "tiny": Published(("yolox_tiny.pth",), image_size=416),
-    "darknet53": Published(("yolox_darknet.pth",), activations=("leaky_relu",)),
-}
 
 
 def pair(x: keras.KerasTensor, channels: int, *, spatial: Callable, style: Style, name: str) -> keras.KerasTensor:
@@ -148,4 +134,9 @@ def _below_backbone(prefixes: dict[str, str]) -> dict[str, str]:
     return {ours: f"backbone.backbone.{original}" for ours, original in prefixes.items()}
 
 
-yolox = Family("yolox", Release(network, SIZES, STYLE, ORIGIN, layout, PUBLISHED), default_size="s", doc=__doc__)
+yolox = Family(
+    "yolox",
+    Release(network, SIZES, STYLE, origins.YOLOX, layout, origins.YOLOX_NETWORKS),
+    default_size="s",
+    doc=__doc__,
+)
