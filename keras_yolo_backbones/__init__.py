@@ -31,6 +31,7 @@ if TYPE_CHECKING:  # for editors and type checkers, which cannot follow _LAZY
     from keras_yolo_backbones.features.run import extract_features
     from keras_yolo_backbones.graph.cost import macs
     from keras_yolo_backbones.graph.fuse import fuse
+    from keras_yolo_backbones.graph.twin import to_tf_keras
     from keras_yolo_backbones.levels import Level, pyramid
     from keras_yolo_backbones.provenance import get_provenance
     from keras_yolo_backbones.quantization.aware import quantize_aware
@@ -45,6 +46,7 @@ _LAZY = {
     **dict.fromkeys(("Level", "pyramid"), "levels"),
     "fuse": "graph.fuse",
     "quantize_aware": "quantization.aware",
+    "to_tf_keras": "graph.twin",
     "macs": "graph.cost",
     "export_tflite": "export.tflite",
     "export_saved_model": "export.saved_model",

@@ -46,10 +46,15 @@ def deployable(model: keras.Model) -> keras.Model:
     return upsampling_as_resize(fuse(recast(model, "float32")))
 
 
-def save_signatures(signatures: dict[str, Any], folder: str | Path) -> None:
-    """Write functions as the signatures of a SavedModel; `ExportError` if the disk is full or refuses."""
+def save_signatures(signatures: dict[str, Any], folder: str | Path, *, holding: Any = None) -> None:
+    """Write functions as the signatures of a SavedModel; `ExportError` if the disk is full or refuses.
+
+    `holding` is what the variables of functions that are not frozen belong to.
+    """
+    module = tf.Module()
+    module.holding = holding
     try:
-        tf.saved_model.save(tf.Module(), str(folder), signatures=signatures)
+        tf.saved_model.save(module, str(folder), signatures=signatures)
     except (tf.errors.OpError, OSError) as error:
         reason = getattr(error, "message", None) or error.strerror or str(error)
         raise ExportError(f"cannot write the SavedModel: {reason}.") from error

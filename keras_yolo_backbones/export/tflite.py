@@ -23,6 +23,7 @@ from keras_yolo_backbones.graph.upsample import upsampling_as_resize
 from keras_yolo_backbones.quantization.aware import integer_form, is_fake_quantized
 from keras_yolo_backbones.quantization.calibration import Calibration, calibration_images
 from keras_yolo_backbones.quantization.lower import lower
+from keras_yolo_backbones.quantization.tfmot import is_tfmot, tfmot_function, tfmot_input
 
 PRECISIONS = ("float32", "float16", "dynamic", "int8")
 INPUT_TYPES = {"int8": tf.int8, "uint8": tf.uint8, "float32": tf.float32}
@@ -62,9 +63,9 @@ def export_tflite(
     """
     require_tensorflow()
     target = check_file_target(path, ".tflite")
-    precision = precision or ("int8" if is_fake_quantized(model) else "float32")
+    precision = precision or ("int8" if _has_ranges(model) else "float32")
     _check_options(model, precision, calibration, input_type)
-    images = image_input(model)
+    images = tfmot_input(model) if is_tfmot(model) else image_input(model)
     size = images.sized(image_size)
     bound = LEAST_SNR_DB[precision] if least_snr_db is None else least_snr_db
     samples = None
@@ -101,7 +102,7 @@ def _check_options(model: keras.Model, precision: str, calibration: Any, input_t
         raise one_of("precision", precision, PRECISIONS)
     if precision != "int8" and (calibration is not None or input_type is not None):
         raise ArgumentError(f'calibration and input_type go with precision="int8", not {precision!r}.')
-    if is_fake_quantized(model):
+    if _has_ranges(model):
         if precision != "int8" or calibration is not None:
             raise ArgumentError(
                 f"{model.name!r} is fake-quantized: its file is int8 and its ranges are its own; leave out precision "
@@ -115,6 +116,10 @@ def _check_options(model: keras.Model, precision: str, calibration: Any, input_t
         raise one_of("input_type", input_type, INPUT_TYPES)
 
 
+def _has_ranges(model: Any) -> bool:
+    return is_fake_quantized(model) or is_tfmot(model)
+
+
 def _convert(
     model: keras.Model,
     name: str,
@@ -124,13 +129,15 @@ def _convert(
     input_type: str,
 ) -> bytes:
     # Signatures, and with them the names of the outputs, survive only on the way over a SavedModel.
-    if precision == "int8":
-        plain = upsampling_as_resize(integer_form(model if is_fake_quantized(model) else lower(model)))
+    spec = tf.TensorSpec((1, *size), tf.float32, name=name)
+    if is_tfmot(model):
+        call = tfmot_function(model, spec)
+    elif precision == "int8":
+        call = frozen_function(upsampling_as_resize(integer_form(model if _has_ranges(model) else lower(model))), spec)
     else:
-        plain = deployable(model)
-    call = frozen_function(plain, tf.TensorSpec((1, *size), tf.float32, name=name))
+        call = frozen_function(deployable(model), spec)
     with tempfile.TemporaryDirectory() as folder:
-        save_signatures({"serving_default": call}, folder)
+        save_signatures({"serving_default": call}, folder, holding=model if is_tfmot(model) else None)
         converter = tf.lite.TFLiteConverter.from_saved_model(folder)
         if precision != "float32":
             converter.optimizations = [tf.lite.Optimize.DEFAULT]

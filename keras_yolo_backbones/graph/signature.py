@@ -74,6 +74,8 @@ def _largest_pixel(model: keras.Model) -> float:
 
 def named_outputs(model: keras.Model) -> dict[str, keras.KerasTensor]:
     """The outputs of `model` by name: its dict's keys, or the names of the layers that made them."""
+    if type(model).__module__.startswith("tf_keras"):  # the twin for quantization has the model's own dict
+        return model.output
     outputs = functional(model).output
     if isinstance(outputs, dict):
         return outputs

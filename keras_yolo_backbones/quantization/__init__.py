@@ -11,12 +11,19 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from keras_yolo_backbones.quantization.aware import quantize_aware
+    from keras_yolo_backbones.quantization.distillation import Distilled, distill
     from keras_yolo_backbones.quantization.planning import plan
     from keras_yolo_backbones.quantization.ranges import Plan
 
-_LAZY = {"Plan": "ranges", "plan": "planning", "quantize_aware": "aware"}
+_LAZY = {
+    "Distilled": "distillation",
+    "Plan": "ranges",
+    "distill": "distillation",
+    "plan": "planning",
+    "quantize_aware": "aware",
+}
 
-__all__ = ["Plan", "plan", "quantize_aware"]
+__all__ = ["Distilled", "Plan", "distill", "plan", "quantize_aware"]
 
 
 def __getattr__(name: str) -> Any:

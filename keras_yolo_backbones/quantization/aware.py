@@ -8,7 +8,7 @@ import keras
 import numpy as np
 from keras import tree
 
-from keras_yolo_backbones.errors import CalibrationError, GraphError
+from keras_yolo_backbones.errors import ArgumentError, CalibrationError, GraphError, one_of
 from keras_yolo_backbones.graph.ir import Graph, Node, Value
 from keras_yolo_backbones.graph.read import read
 from keras_yolo_backbones.graph.rewrite import rebuild
@@ -19,15 +19,18 @@ from keras_yolo_backbones.quantization.planning import lowered, plan_lowered
 from keras_yolo_backbones.quantization.ranges import Plan, as_plan
 from keras_yolo_backbones.quantization.scales import Scales
 
+ENGINES = ("keras", "tfmot")
+
 
 def quantize_aware(
     model: keras.Model,
     calibration: Any,
     *,
+    engine: str = "keras",
     method: str = "minmax",
     image_size: int | tuple[int, int] | None = None,
     learn_ranges: bool = False,
-) -> keras.Model:
+) -> Any:
     """A model that computes as the int8 file will, and that can be trained.
 
     Batch norms are folded, kernels are rounded per channel and activations per tensor, in the ranges of a plan; before
@@ -37,20 +40,31 @@ def quantize_aware(
     Args:
         model: a float functional model with one image input; left untouched.
         calibration: representative images (see `plan`), or a `Plan`, or the `.json` file of one.
+        engine: `"keras"` gives a `keras.Model`; `"tfmot"` a `tf_keras.Model` made by tensorflow-model-optimization,
+            with the same ranges and the same int8 file, for networks without attention.
         method: of the ranges, see `plan`.
         image_size: side or (height, width), for a model that leaves them open.
-        learn_ranges: whether training also moves the ranges of activations.
+        learn_ranges: whether training also moves the ranges of activations; engine `"keras"` only.
 
     Raises:
         ArgumentError: an option that is not allowed.
         CalibrationError: images that cannot be used, or a plan for another model.
-        GraphError: a layer that quantization does not know, named.
+        GraphError: a layer that quantization, or the engine, does not know, named.
     """
+    if engine not in ENGINES:
+        raise one_of("engine", engine, ENGINES)
+    if learn_ranges and engine != "keras":
+        raise ArgumentError(f'learn_ranges goes with engine="keras", not {engine!r}.')
     primitive = lowered(model)
     ready = as_plan(calibration)
     if ready is None:
         ready = plan_lowered(primitive, model, calibration, method=method, image_size=image_size)
-    return apply(ready, primitive, image_input(model).largest, learn_ranges=learn_ranges)
+    largest = image_input(model).largest
+    if engine == "tfmot":
+        from keras_yolo_backbones.quantization.tfmot import apply_tfmot
+
+        return apply_tfmot(ready, primitive, largest)
+    return apply(ready, primitive, largest, learn_ranges=learn_ranges)
 
 
 def apply(plan: Plan, primitive: keras.Model, largest: float, *, learn_ranges: bool = False) -> keras.Model:
@@ -123,17 +137,27 @@ class _FakeQuantization:
         return False
 
     def _quantized(self, layer: keras.Layer) -> keras.Layer:
-        kind, axes = QUANTIZED[type(layer)]
-        kernel, *rest = layer.get_weights()
-        limits = self._plan.kernels.get(layer.name)
-        if limits is None or len(limits) != int(np.prod([kernel.shape[axis] for axis in axes])):
-            raise CalibrationError(f"the plan for {self._plan.model!r} has no kernel {layer.name!r} of this size.")
-        copy = _copy(layer, kind)
-        bounds = np.reshape(
-            np.float32(limits), [n if a - kernel.ndim in axes else 1 for a, n in enumerate(kernel.shape)]
-        )
-        copy.set_weights([np.clip(kernel, -bounds, bounds), *rest])
+        copy = _copy(layer, QUANTIZED[type(layer)][0])
+        copy.set_weights(clipped(self._plan, layer))
         return copy
+
+
+def clipped(plan: Plan, layer: keras.Layer) -> list[np.ndarray]:
+    """The weights of a layer of a lowered model, its kernel cut off where the plan says.
+
+    Raises:
+        CalibrationError: the plan has no such kernel.
+    """
+    if type(layer) not in QUANTIZED:
+        return layer.get_weights()
+    kernel, *rest = layer.get_weights()
+    _, axes = QUANTIZED[type(layer)]
+    shape = [side if axis - kernel.ndim in axes else 1 for axis, side in enumerate(kernel.shape)]
+    limits = np.float32(plan.kernels.get(layer.name, ()))
+    if limits.size != np.prod(shape):
+        raise CalibrationError(f"the plan for {plan.model!r} has no kernel {layer.name!r} of this size.")
+    bounds = limits.reshape(shape)
+    return [np.clip(kernel, -bounds, bounds), *rest]
 
 
 def _copy(layer: Any, kind: Any = None) -> Any:

@@ -39,6 +39,10 @@ class Calibration(Sequence[np.ndarray]):
             image = image.astype(np.float32) * np.float32(self.scale / 255)
         return image[np.newaxis]
 
+    def chosen(self, indices: Sequence[int]) -> Calibration:
+        """Some of the images."""
+        return Calibration([self._images[index] for index in indices], self.scale)
+
 
 def calibration_images(
     source: Any, *, shape: tuple[int, int, int], scale: float = 1.0, fewest: int = FEWEST, most: int = MOST

@@ -1,0 +1,116 @@
+"""The same network in tf_keras, which is what tensorflow-model-optimization works on."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+import keras
+from keras import tree
+
+from keras_yolo_backbones.errors import GraphError
+from keras_yolo_backbones.graph.ir import Graph, Node, Value
+from keras_yolo_backbones.graph.read import functional, read
+
+_ACTIVATIONS = {"silu": "swish"}
+"""Keras 3's name -> tf_keras' name, the one that tensorflow-model-optimization knows."""
+
+_ARGUMENTS = {"LeakyReLU": {"negative_slope": "alpha"}}
+"""Layer -> arguments that have another name there."""
+
+_LEFT_OUT = ("_initializer", "_regularizer", "_constraint")
+
+
+def to_tf_keras(model: keras.Model) -> Any:
+    """A `tf_keras.Model` with the same layers, names, weights and outputs.
+
+    For the tools of tensorflow-model-optimization: pruning, clustering, its own quantization. Initializers,
+    regularizers and constraints are left behind.
+
+    Args:
+        model: a functional Keras 3 model; left untouched.
+
+    Returns:
+        A functional `tf_keras.Model`, float32, outputs under the same names.
+
+    Raises:
+        GraphError: a layer that tf_keras lacks, named.
+    """
+    import tf_keras
+
+    graph = read(functional(model))
+    return tf_keras.Model(*build_twin(graph), name=graph.name)
+
+
+def build_twin(
+    graph: Graph,
+    *,
+    wrap: Callable[[Any, Node], Any] = lambda layer, _: layer,
+    enter: Callable[[Node, Value, Any], Any] = lambda _node, _value, tensor: tensor,
+    weights: Callable[[keras.Layer], list[Any]] = keras.Layer.get_weights,
+) -> tuple[Any, Any]:
+    """Inputs and outputs of a functional tf_keras model, in the structures of the graph's own.
+
+    Args:
+        graph: from `read`.
+        wrap: `(tf_keras layer, node) -> layer` that is called in its place.
+        enter: `(node, value, tensor) -> tensor` that a node takes in place of the output `value`.
+        weights: what the twin of a layer gets.
+    """
+    import tf_keras
+
+    built: dict[Value, Any] = {}
+    layers: dict[int, Any] = {}
+    pairs: list[tuple[Any, Any]] = []
+    for node in graph.nodes:
+        if isinstance(node.layer, keras.layers.InputLayer):
+            tensor = tf_keras.Input(node.layer.batch_shape[1:], node.layer.batch_shape[0], name=node.layer.name)
+        else:
+            if id(node.layer) not in layers:
+                inner = _translated(node, graph.label(node), tf_keras)
+                layers[id(node.layer)] = wrap(inner, node)
+                pairs.append((inner, node.layer))
+            tensor = layers[id(node.layer)](*_arguments(node, built, enter))
+        built[Value(node, 0)] = tensor
+    for inner, original in pairs:
+        inner.set_weights(weights(original))
+    return tuple(tree.map_structure(lambda value: built[value], part) for part in (graph.inputs, graph.outputs))
+
+
+def _arguments(node: Node, built: dict[Value, Any], enter: Callable[[Node, Value, Any], Any]) -> tuple[Any, ...]:
+    given = {key: value for key, value in node.kwargs.items() if value is not None}
+    if given or len(node.args) != 1:
+        raise GraphError(
+            f"layer {node.name!r} is called with {sorted(given) or 'several arguments'}; no twin for that."
+        )
+
+    return (tree.map_structure(lambda value: enter(node, value, built[value]), node.args[0]),)
+
+
+def _translated(node: Node, name: str, tf_keras: Any) -> Any:
+    """The layer of tf_keras that does what `node.layer` does, without its weights."""
+    layer = node.layer
+    kind = type(layer).__name__
+    if type(layer).__module__.split(".")[0] != "keras" or not isinstance(layer, keras.Layer):
+        raise _no_twin(node, "it is no layer of Keras' own")
+    twin = getattr(tf_keras.layers, kind, None)
+    if twin is None:
+        raise _no_twin(node, "tf_keras has no such layer")
+    known = {name for base in twin.__mro__ for name in inspect.signature(base.__init__).parameters}
+    renamed = _ARGUMENTS.get(kind, {})
+    config = {renamed.get(key, key): value for key, value in layer.get_config().items() if not key.endswith(_LEFT_OUT)}
+    config = {key: value for key, value in config.items() if key in known} | {"name": name, "dtype": "float32"}
+    if "activation" in config:
+        config["activation"] = _ACTIVATIONS.get(config["activation"], config["activation"])
+    try:
+        return twin.from_config(config)
+    except (TypeError, ValueError) as error:
+        raise _no_twin(node, str(error).splitlines()[0]) from error
+
+
+def _no_twin(node: Node, reason: str) -> GraphError:
+    return GraphError(
+        f"layer {node.name!r} ({type(node.layer).__name__}) has no twin in tf_keras: {reason}. "
+        'Quantize such a model with engine="keras".'
+    )

@@ -1,0 +1,229 @@
+"""Label-free training: a fake-quantized model (or any student) learns to give its teacher's feature maps."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import zipfile
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import keras
+import numpy as np
+import tensorflow as tf
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from keras_yolo_backbones.errors import ArgumentError
+from keras_yolo_backbones.export.files import check_directory, staged
+from keras_yolo_backbones.export.function import require_tensorflow
+from keras_yolo_backbones.graph.signature import image_input, named_outputs
+from keras_yolo_backbones.quantization.calibration import Calibration, calibration_images
+
+HELD_OUT = 0.2
+"""The share of the images that is never trained on and decides which weights are kept."""
+
+CHECKPOINT = "distilling.npz"
+"""What a folder of checkpoints holds: one file, so that a kill leaves the old one or the new one."""
+
+
+class Distilled(NamedTuple):
+    """What `distill` did.
+
+    Attributes:
+        losses: mean loss of each epoch on the training images; the first entry is that before training.
+        held_out: the same on the held-out images.
+        best: number of the epoch whose weights the student has now; 0 is untrained.
+    """
+
+    losses: list[float]
+    held_out: list[float]
+    best: int
+
+
+def distill(
+    teacher: keras.Model,
+    student: keras.Model,
+    images: Any,
+    *,
+    epochs: int = 10,
+    batch_size: int = 8,
+    learning_rate: float = 3e-5,
+    patience: int = 3,
+    checkpoints: str | os.PathLike[str] | None = None,
+    image_size: int | tuple[int, int] | None = None,
+    seed: int = 0,
+    quiet: bool = False,
+) -> Distilled:
+    """Train `student` to give the outputs of `teacher`, without labels.
+
+    The loss of a level is its squared error as a share of the teacher's power: 0.01 is 20 dB. Batch norms, if the
+    student has any, stay as they are. Adam, cosine decay. A fifth of the images is held out; the student ends with the
+    weights of the epoch that was best on these, which may be those it came with.
+
+    Args:
+        teacher: float, left untouched.
+        student: from `quantize_aware`, or any model with the same inputs and output names. Changed in place.
+        images: as calibration images.
+        epochs: at most so many passes over the images.
+        batch_size: images a step.
+        learning_rate: at the start; ten times more destroys a network that is good already.
+        patience: stop after so many epochs without a better one.
+        checkpoints: a folder. What a killed run left there is continued, to the numbers that an unbroken run has.
+        image_size: side or (height, width), for a model that leaves them open.
+        seed: of the order of the images.
+        quiet: show no progress bar.
+
+    Raises:
+        ArgumentError: an option that is not allowed, or models whose outputs differ.
+        CalibrationError: images that cannot be used.
+    """
+    require_tensorflow()
+    _check(teacher, student, epochs, batch_size, learning_rate)
+    signature = image_input(teacher)
+    samples = calibration_images(images, shape=signature.sized(image_size), scale=signature.largest)
+    training, held_out = _split(samples)
+    run = _Run(teacher, student, epochs * math.ceil(len(training) / batch_size), learning_rate)
+    history = _History(student, run.optimizer, checkpoints)
+    if not history.restore():
+        history.record(run.measure(training, batch_size), run.measure(held_out, batch_size))
+    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+    with Progress(*columns, console=Console(stderr=True), transient=True, disable=quiet) as progress:
+        task = progress.add_task("distilling", total=epochs, completed=history.epoch)
+        while history.epoch < epochs and history.epoch - history.best < patience:
+            order = np.random.default_rng((seed, history.epoch)).permutation(len(training))
+            losses = [run.step(batch) for batch in _batches(training, order, batch_size)]
+            history.record(float(np.mean(losses)), run.measure(held_out, batch_size))
+            progress.update(task, completed=history.epoch, description=f"loss {history.held_out[-1]:.2e}")
+    return history.finish()
+
+
+class _Run:
+    """Teacher, student and optimizer, and what is computed with them."""
+
+    def __init__(self, teacher: keras.Model, student: keras.Model, steps: int, learning_rate: float) -> None:
+        names = list(named_outputs(teacher))
+        variables = _trainable(student)
+        rate = keras.optimizers.schedules.CosineDecay(learning_rate, steps)
+        self.optimizer = keras.optimizers.Adam(rate)
+        self.optimizer.build(variables)
+
+        def tensors(model: keras.Model, batch: tf.Tensor) -> list[tf.Tensor]:
+            outputs = model(batch, training=False)
+            flat = [outputs[name] for name in names] if isinstance(outputs, dict) else keras.tree.flatten(outputs)
+            return [tf.cast(tensor, tf.float32) for tensor in flat]
+
+        def loss(batch: tf.Tensor) -> tf.Tensor:
+            parts = []
+            for goal, found in zip(tensors(teacher, batch), tensors(student, batch), strict=True):
+                goal = tf.stop_gradient(goal)
+                parts.append(tf.reduce_sum(tf.square(found - goal)) / (tf.reduce_sum(tf.square(goal)) + 1e-12))
+            return tf.add_n(parts) / len(parts)
+
+        @tf.function
+        def step(batch: tf.Tensor) -> tf.Tensor:
+            with tf.GradientTape() as tape:
+                value = loss(batch)
+            self.optimizer.apply(tape.gradient(value, variables), variables)
+            return value
+
+        self._loss, self._step = tf.function(loss), step
+
+    def step(self, batch: np.ndarray) -> float:
+        """Train on one batch; returns its loss before the step."""
+        return float(self._step(tf.constant(batch)))
+
+    def measure(self, images: Calibration, batch_size: int) -> float:
+        """Mean loss, without training."""
+        order = np.arange(len(images))
+        batches = list(_batches(images, order, batch_size))
+        losses = [float(self._loss(tf.constant(batch))) * len(batch) for batch in batches]
+        return sum(losses) / len(images)
+
+
+class _History:
+    """Losses so far, the best weights, and both on disk where a folder is given."""
+
+    def __init__(self, student: keras.Model, optimizer: Any, folder: str | os.PathLike[str] | None) -> None:
+        self._student, self._optimizer = student, optimizer
+        self._file = check_directory(folder) / CHECKPOINT if folder is not None else None
+        self._best_weights: list[np.ndarray] = []
+        self.losses: list[float] = []
+        self.held_out: list[float] = []
+        self.best = 0
+
+    @property
+    def epoch(self) -> int:
+        return len(self.held_out) - 1
+
+    def record(self, loss: float, held_out: float) -> None:
+        """Note an epoch, and write it down."""
+        self.losses.append(loss)
+        self.held_out.append(held_out if math.isfinite(held_out) else 1e30)
+        weights = self._student.get_weights()
+        if self.epoch == 0 or self.held_out[-1] < self.held_out[self.best]:
+            self.best, self._best_weights = self.epoch, weights
+        if self._file is None:
+            return
+        state = json.dumps({"losses": self.losses, "held_out": self.held_out, "best": self.best})
+        moments = [np.asarray(variable) for variable in self._optimizer.variables]
+        with staged(self._file) as temporary, temporary.open("wb") as file:
+            np.savez(file, np.frombuffer(state.encode(), np.uint8), *weights, *self._best_weights, *moments)
+
+    def restore(self) -> bool:
+        """Go back to where the last run stopped; false if there was none."""
+        if self._file is None or not self._file.exists():
+            return False
+        try:
+            with np.load(self._file, allow_pickle=False) as content:
+                state, *arrays = (content[f"arr_{index}"] for index in range(len(content.files)))
+            found, count = json.loads(state.tobytes()), len(self._student.weights)
+            self._student.set_weights(arrays[:count])
+            self._best_weights = arrays[count : 2 * count]
+            for variable, value in zip(self._optimizer.variables, arrays[2 * count :], strict=True):
+                variable.assign(value)
+            self.losses, self.held_out, self.best = found["losses"], found["held_out"], found["best"]
+        except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
+            reason = str(error).splitlines()[0]
+            raise ArgumentError(f"{self._file} does not fit this model ({reason}); name another folder.") from None
+        return True
+
+    def finish(self) -> Distilled:
+        self._student.set_weights(self._best_weights)
+        return Distilled(self.losses, self.held_out, self.best)
+
+
+def _check(teacher: keras.Model, student: keras.Model, epochs: int, batch_size: int, learning_rate: float) -> None:
+    for name, value in (("epochs", epochs), ("batch_size", batch_size)):
+        if not isinstance(value, int) or value < 1:
+            raise ArgumentError(f"{name}={value!r}: expected a number of at least 1.")
+    if not 0 < learning_rate < 1:
+        raise ArgumentError(f"learning_rate={learning_rate!r}: expected a number between 0 and 1, such as 3e-5.")
+    shapes = [{name: tuple(t.shape) for name, t in named_outputs(model).items()} for model in (teacher, student)]
+    if shapes[0] != shapes[1]:
+        raise ArgumentError(f"the teacher gives {shapes[0]}, the student {shapes[1]}; both must give the same.")
+
+
+def _trainable(student: keras.Model) -> list[Any]:
+    """What training changes: everything but batch norms."""
+    norms = {
+        id(variable)
+        for layer in student.layers
+        if isinstance(layer, keras.layers.BatchNormalization)
+        for variable in layer.weights
+    }
+    return [variable for variable in student.trainable_variables if id(variable) not in norms]
+
+
+def _split(samples: Calibration) -> tuple[Calibration, Calibration]:
+    """Training and held-out images: every fifth is held out."""
+    every = round(1 / HELD_OUT)
+    held_out = [index for index in range(len(samples)) if index % every == every - 1]
+    rest = [index for index in range(len(samples)) if index % every != every - 1]
+    return samples.chosen(rest), samples.chosen(held_out)
+
+
+def _batches(images: Calibration, order: np.ndarray, size: int) -> Iterator[np.ndarray]:
+    for start in range(0, len(order), size):
+        yield np.concatenate([images[int(index)] for index in order[start : start + size]])

@@ -1,0 +1,89 @@
+"""Label-free training: it lowers the loss on images it never saw, survives a kill, and never makes things worse."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from conftest import in_subprocess
+from quantized import small
+
+import keras_yolo_backbones as kyb
+from keras_yolo_backbones.export.function import run
+from keras_yolo_backbones.graph.agreement import agreement
+from keras_yolo_backbones.quantization import distill
+
+
+@pytest.fixture(scope="module")
+def teacher(photographs):
+    return small("v3-tiny", "relu6", photographs)
+
+
+@pytest.fixture
+def student(teacher, photographs):
+    return kyb.quantize_aware(teacher, photographs)
+
+
+def test_the_student_comes_closer_to_its_teacher(teacher, student, photographs):
+    before = run(student, np.float32(photographs) / 255)
+    ranges = student.get_layer("images.quant").range.numpy()
+    told = distill(teacher, student, photographs, epochs=4, batch_size=4, quiet=True)
+    assert len(told.losses) == len(told.held_out) == 5
+    assert told.best > 0
+    assert told.held_out[told.best] == min(told.held_out) < told.held_out[0]
+    assert min(told.losses[1:]) < told.losses[0]
+    after = run(student, np.float32(photographs) / 255)
+    goal = run(teacher, np.float32(photographs) / 255)
+    gained = [agreement(goal[k], after[k]).snr_db - agreement(goal[k], before[k]).snr_db for k in goal]
+    assert np.mean(gained) > 0.1
+    np.testing.assert_array_equal(student.get_layer("images.quant").range.numpy(), ranges)
+
+
+def test_training_that_hurts_is_undone_and_stopped(teacher, student, photographs):
+    before = student.get_weights()
+    told = distill(teacher, student, photographs, epochs=9, learning_rate=0.1, patience=2, quiet=True)
+    assert told.best == 0
+    assert len(told.held_out) == 3
+    for old, new in zip(before, student.get_weights(), strict=True):
+        np.testing.assert_array_equal(old, new)
+
+
+def test_a_killed_run_continues_to_the_same_numbers(teacher, photographs, tmp_path):
+    options = {"epochs": 3, "batch_size": 4, "quiet": True}
+    straight = kyb.quantize_aware(teacher, photographs)
+    whole = distill(teacher, straight, photographs, checkpoints=tmp_path / "whole", **options)
+    teacher.save_weights(tmp_path / "teacher.weights.h5")
+    np.save(tmp_path / "photographs.npy", photographs)
+    in_subprocess(f"""
+import os, numpy as np, keras_yolo_backbones as kyb
+from keras_yolo_backbones.quantization import distill, distillation
+photographs = np.load({str(tmp_path / "photographs.npy")!r})
+teacher = kyb.create("v3-tiny", activation="relu6", input_shape=(64, 64, 3))
+teacher.load_weights({str(tmp_path / "teacher.weights.h5")!r})
+student = kyb.quantize_aware(teacher, photographs)
+step = distillation._Run.step
+count = []
+def deadly(self, batch):
+    count.append(1)
+    if len(count) == 6:  # in the middle of the second epoch
+        os._exit(0)
+    return step(self, batch)
+distillation._Run.step = deadly
+distill(teacher, student, photographs, checkpoints={str(tmp_path / "killed")!r}, epochs=3, batch_size=4, quiet=True)
+raise SystemExit("not killed")
+""")
+    resumed = kyb.quantize_aware(teacher, photographs)
+    rest = distill(teacher, resumed, photographs, checkpoints=tmp_path / "killed", **options)
+    np.testing.assert_allclose(rest.held_out, whole.held_out, rtol=1e-3)
+    np.testing.assert_allclose(rest.losses, whole.losses, rtol=1e-3)
+    for old, new in zip(straight.get_weights(), resumed.get_weights(), strict=True):
+        np.testing.assert_allclose(old, new, atol=1e-4)
+
+
+def test_what_cannot_be_trained_is_refused(teacher, student, photographs, tmp_path):
+    with pytest.raises(kyb.ArgumentError, match="epochs=0: expected a number of at least 1"):
+        distill(teacher, student, photographs, epochs=0)
+    with pytest.raises(kyb.ArgumentError, match="both must give the same"):
+        distill(kyb.v8("n", input_shape=(64, 64, 3), levels=("P3",)), student, photographs)
+    (tmp_path / "distilling.npz").write_bytes(b"nothing")
+    with pytest.raises(kyb.ArgumentError, match="does not fit this model"):
+        distill(teacher, student, photographs, checkpoints=tmp_path)
