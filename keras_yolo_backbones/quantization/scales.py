@@ -21,7 +21,7 @@ FUSED = ("relu", "relu6")
 
 _SAME = {
     *("MaxPooling2D", "AveragePooling2D", "ZeroPadding2D", "Cropping2D", "UpSampling2D", "Concatenate"),
-    *("Reshape", "Permute", "Flatten", "ReshapeLike", "Identity", "Dropout", "SpatialDropout2D"),
+    *("Reshape", "Permute", "Flatten", "ReshapeLike", "SplitAreas", "Identity", "Dropout", "SpatialDropout2D"),
     *("GetItem", "Split", "Transpose", "Squeeze", "ExpandDims", "MaxPool", "AveragePool"),
 }
 """Layers and operations whose output has the scale of their input."""
