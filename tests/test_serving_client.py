@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import socket
+import subprocess
 import sys
 import threading
 import time
@@ -20,8 +23,12 @@ sys.path.insert(0, str(ROOT / "examples"))
 
 
 @pytest.fixture(scope="module")
-def session(model, tmp_path_factory):
-    artifact = kyb.export_saved_model(model, tmp_path_factory.mktemp("serving") / "v8n", batch_sizes=(1,))
+def artifact(model, tmp_path_factory):
+    return kyb.export_saved_model(model, tmp_path_factory.mktemp("serving") / "v8n", batch_sizes=(1,))
+
+
+@pytest.fixture(scope="module")
+def session(artifact):
     with ServingSession(artifact.path) as loaded:
         yield loaded
 
@@ -240,3 +247,44 @@ def test_the_rest_client(session, model, photographs, tmp_path, capsys):
     assert "P5 (256,)" in capsys.readouterr().out
     with pytest.raises(serving_client.ServingError, match="no server"):
         serving_client.predict("http://localhost:9", "v8n", photographs[:1], timeout=1)
+
+
+@pytest.mark.slow
+def test_the_rest_client_against_kserve(artifact, model, photographs):
+    """KServe pins other packages than this project: KSERVE_PYTHON names an interpreter that has both."""
+    import serving_client
+
+    interpreter = os.environ.get("KSERVE_PYTHON")
+    if not interpreter:
+        pytest.skip("KSERVE_PYTHON names no interpreter that has KServe and TensorFlow")
+    with socket.create_server(("localhost", 0)) as free:
+        port = free.getsockname()[1]
+    command = [interpreter, ROOT / "tests" / "kserve_server.py", artifact.path, "v8n", str(port)]
+    environment = os.environ | {"PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}"}
+    url, wanted = f"http://localhost:{port}", expected(model, photographs[:2])
+    with subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        try:
+            for _ in range(240):
+                try:
+                    first = serving_client.predict(url, "v8n", photographs[:2])
+                    break
+                except serving_client.ServingError:
+                    assert process.poll() is None
+                    time.sleep(0.5)
+            close(first, wanted)
+            files = [tf.io.encode_png(image).numpy() for image in photographs[:2]]
+            means = {name: value.mean((1, 2)) for name, value in wanted.items()}
+            close(serving_client.predict(url, "v8n", files, signature="encoded_embedding"), means)
+            for batch in (1, 8, 32):
+                pixels = np.concatenate([photographs, photographs])[:batch]
+                close(serving_client.predict(url, "v8n", pixels, timeout=60), expected(model, pixels))
+            for arguments, message in (
+                (("v8s", photographs[:1], None), "HTTP 404"),
+                (("v8n", photographs[:1], "uint9"), 'HTTP 400: .*"uint9" not found'),
+                (("v8n", photographs[:1, :32], None), "HTTP 400: signature 'uint8'"),
+            ):
+                name, pixels, signature = arguments
+                with pytest.raises(serving_client.ServingError, match=message):
+                    serving_client.predict(url, name, pixels, signature=signature)
+        finally:
+            process.terminate()
