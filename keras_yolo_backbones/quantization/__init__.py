@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from keras_yolo_backbones.quantization.distillation import Distilled, distill
     from keras_yolo_backbones.quantization.planning import plan
     from keras_yolo_backbones.quantization.ranges import Plan
+    from keras_yolo_backbones.quantization.reporting import Report, report
 
 _LAZY = {
     "Distilled": "distillation",
@@ -21,9 +22,11 @@ _LAZY = {
     "distill": "distillation",
     "plan": "planning",
     "quantize_aware": "aware",
+    "Report": "reporting",
+    "report": "reporting",
 }
 
-__all__ = ["Distilled", "Plan", "distill", "plan", "quantize_aware"]
+__all__ = ["Distilled", "Plan", "distill", "Report", "plan", "quantize_aware", "report"]
 
 
 def __getattr__(name: str) -> Any:

@@ -1,0 +1,82 @@
+"""`kyb quantize`: from float weights to a tuned int8 file."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+from rich.console import Console
+
+from keras_yolo_backbones.commands.common import add_model_arguments, build_model, working
+from keras_yolo_backbones.commands.export import artifact_table, load
+
+EXAMPLES = """\
+examples:
+  kyb quantize v8-s --activation relu6 --weights my-v8s.weights.h5 --images photos/ --out build/
+  kyb quantize v8-s --weights my-v8s.weights.h5 --images photos/ --epochs 0 --method mse --out build/
+"""
+
+
+def add(subparsers: argparse._SubParsersAction) -> None:
+    """Say what the command takes."""
+    parser = subparsers.add_parser(
+        "quantize",
+        help="make an int8 TFLite file by quantization-aware training, without labels",
+        description="Plan the ranges on photographs, put them into the network, tune its weights against the float "
+        "network's features, write an int8 TFLite file, and report where it loses signal. A killed run is continued.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add_model_arguments(parser)
+    parser.add_argument("--weights", metavar="FILE", help="trained weights, of Keras or of the original project")
+    parser.add_argument("--images", required=True, metavar="DIR", help="photographs like those in use")
+    parser.add_argument("--epochs", type=int, default=10, help="of tuning; 0 leaves the weights as they are")
+    parser.add_argument("--batch-size", type=int, default=8)
+    parser.add_argument("--learning-rate", type=float, default=3e-5)
+    parser.add_argument("--method", default="minmax", help="of the ranges: minmax (default), percentile or mse")
+    parser.add_argument("--out", required=True, metavar="DIR", help="the folder to write to")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace, console: Console) -> int:
+    """Plan, quantize, tune, export, report."""
+    with working(console, f"building {args.model}"):
+        model = build_model(args)
+        load(model, args.weights)
+        from keras_yolo_backbones import quantization
+        from keras_yolo_backbones.export.files import check_directory
+        from keras_yolo_backbones.export.tflite import export_tflite
+        from keras_yolo_backbones.graph.signature import image_input
+        from keras_yolo_backbones.quantization.calibration import calibration_images
+
+        folder = check_directory(args.out)
+        images = image_input(model)
+        samples = calibration_images(args.images, shape=images.sized(None), scale=images.largest)
+    stem = "-".join(filter(None, [args.model, args.activation])) + "-qat"
+    with working(console, f"planning on {len(samples)} images"):
+        plan = quantization.plan(model, samples, method=args.method)
+        plan.save(folder / f"{stem}.plan.json")
+        aware = quantization.quantize_aware(model, plan)
+    if args.epochs:
+        told = quantization.distill(
+            model,
+            aware,
+            samples,
+            epochs=args.epochs,
+            batch_size=args.batch_size,
+            learning_rate=args.learning_rate,
+            checkpoints=folder / f"{stem}.checkpoints",
+            quiet=not console.is_terminal,
+        )
+        change = f"{told.held_out[0]:.2e} to {told.held_out[told.best]:.2e}"
+        print(f"held-out loss: {change}, after epoch {told.best} of {len(told.held_out) - 1}")
+    with working(console, "exporting"):
+        artifact = export_tflite(aware, folder / f"{stem}.tflite")
+    with working(console, "comparing with float"):
+        report = quantization.report(model, artifact.path, samples)
+    Path(folder / f"{stem}.report.json").write_text(json.dumps(report.as_dict(), indent=1) + "\n", encoding="utf-8")
+    output = Console()
+    output.print(artifact_table([artifact]))
+    output.print(str(report), markup=False, highlight=False, soft_wrap=True)
+    return 0

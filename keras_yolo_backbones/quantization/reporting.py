@@ -1,0 +1,217 @@
+"""Where an int8 file loses signal: its tensors against those of the float model, layer by layer and level by level."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import os
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from keras_yolo_backbones.errors import ArgumentError
+from keras_yolo_backbones.export.function import run
+from keras_yolo_backbones.export.litert import LiteModel, dequantize, quantize
+from keras_yolo_backbones.graph.agreement import Agreement, agreement
+from keras_yolo_backbones.graph.ir import Node, Value
+from keras_yolo_backbones.graph.read import read
+from keras_yolo_backbones.graph.rewrite import keep, rebuild
+from keras_yolo_backbones.graph.signature import image_input
+from keras_yolo_backbones.quantization.calibration import calibration_images
+from keras_yolo_backbones.quantization.lower import lower, tensor_names
+
+MOST = 16
+"""Images that a report is made from, of those given."""
+
+
+@dataclasses.dataclass(frozen=True)
+class LayerLoss:
+    """What int8 costs at one tensor.
+
+    Attributes:
+        name: of the layer whose output it is.
+        snr_db: of the int8 tensor against the float one.
+        drop_db: by how much that is below the weakest of the layer's inputs: the loss that arises here.
+        cosine: between the two, as vectors.
+        saturation: share of the float values that lie outside the tensor's range.
+    """
+
+    name: str
+    snr_db: float
+    drop_db: float
+    cosine: float
+    saturation: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Report:
+    """An int8 file against its float model.
+
+    Attributes:
+        file: name of the file.
+        images: how many images were compared.
+        levels: output name -> agreement.
+        layers: in the network's order.
+    """
+
+    file: str
+    images: int
+    levels: dict[str, Agreement]
+    layers: list[LayerLoss]
+
+    def worst(self, count: int = 5) -> list[LayerLoss]:
+        """The layers where most signal is lost, most first."""
+        return sorted(self.layers, key=lambda layer: -layer.drop_db)[:count]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Everything as plain data, for JSON."""
+        return dataclasses.asdict(self) | {"worst": [layer.name for layer in self.worst()]}
+
+    def __str__(self) -> str:
+        header = f"{'SNR dB':>7} {'drop':>6} {'cosine':>7} {'clipped':>8}"
+        lines = [f"{self.file} against float, {self.images} images", header]
+        for layer in self.layers:
+            mark = "  ← worst" if layer in self.worst(3) else ""
+            lines.append(_line(layer.snr_db, layer.drop_db, layer.cosine, layer.saturation, layer.name) + mark)
+        for name, found in self.levels.items():
+            lines.append(f"{found.snr_db:7.1f} {'':>6} {found.cosine:7.4f} {'':>8}  {name} (output)")
+        return "\n".join(lines)
+
+    def save_plot(self, path: str | os.PathLike[str]) -> None:
+        """Draw the signal-to-noise ratio along the network, the worst layers named; needs matplotlib."""
+        from matplotlib.figure import Figure
+
+        figure = Figure(figsize=(max(8, len(self.layers) / 6), 4.5), layout="constrained")
+        axes = figure.subplots()
+        axes.plot([layer.snr_db for layer in self.layers], marker=".")
+        for layer in self.worst():
+            position = self.layers.index(layer)
+            axes.annotate(layer.name, (position, layer.snr_db), rotation=45, fontsize=7, color="tab:red")
+        for name, found in self.levels.items():
+            axes.axhline(found.snr_db, linestyle=":", linewidth=0.8, label=f"{name} {found.snr_db:.1f} dB")
+        axes.set(xlabel="layer, in the network's order", ylabel="SNR of int8 against float, dB", title=self.file)
+        axes.legend()
+        figure.savefig(path)
+
+
+def report(model: keras.Model, int8_file: str | os.PathLike[str], images: Any) -> Report:
+    """Compare an int8 file with the float model that it was made from.
+
+    Args:
+        model: the float model.
+        int8_file: a `.tflite` file of it, by post-training quantization or by quantization-aware training.
+        images: as calibration images; better others than those that the ranges come from.
+
+    Raises:
+        ArgumentError: the file is none of this model.
+        CalibrationError: images that cannot be used.
+        ExportError: the file is no TFLite file.
+    """
+    path = Path(int8_file)
+    lite = LiteModel(path)
+    signature = image_input(model)
+    samples = calibration_images(images, shape=lite.input_shape, scale=signature.largest, fewest=1, most=MOST)
+    graph = read(lower(model))
+    names = tensor_names(graph)
+    tensors = _named_tensors(path, set(names.values()))
+    nodes = [node for node in graph.nodes if names[node] in tensors]
+    seen = [node for node in nodes if not isinstance(node.layer, keras.layers.InputLayer)]
+    if not seen:
+        raise ArgumentError(
+            f"{path.name} has no tensor that is called like a layer of {model.name!r}: another model's?"
+        )
+    watched = rebuild(graph, keep, outputs=[Value(node, 0) for node in seen])
+    floats = _joined([[np.asarray(t) for t in keras.tree.flatten(watched(image, training=False))] for image in samples])
+    integers = _joined(_run_all(path, [tensors[names[node]] for node in seen], samples))
+    found = {
+        node: (agreement(a, b), _outside(a, tensors[names[node]]))
+        for node, a, b in zip(seen, floats, integers, strict=True)
+    }
+    layers = [_loss(node, names[node], found) for node in seen]
+    return Report(path.name, len(samples), _levels(model, lite, samples), layers)
+
+
+def _loss(node: Node, name: str, found: dict[Node, tuple[Agreement, float]]) -> LayerLoss:
+    own, outside = found[node]
+    before = min((found[source][0].snr_db for source in _measured(node, found)), default=math.inf)
+    start = min(before, 60.0)  # images are exact: no loss to speak of is 60 dB
+    return LayerLoss(name, own.snr_db, start - own.snr_db, own.cosine, outside)
+
+
+def _measured(node: Node, found: dict[Node, Any]) -> list[Node]:
+    """The nearest measured nodes before `node`."""
+    sources: list[Node] = []
+    for value in node.inputs:
+        sources += [value.node] if value.node in found else _measured(value.node, found)
+    return sources
+
+
+def _levels(model: keras.Model, lite: LiteModel, samples: Sequence[np.ndarray]) -> dict[str, Agreement]:
+    pairs = [(run(model, image), lite(image)) for image in samples]
+    return {
+        name: agreement(*(np.concatenate([pair[side][name] for pair in pairs]) for side in (0, 1)))
+        for name in pairs[0][0]
+    }
+
+
+_SUFFIX = re.compile(r"(_\d+)?$")
+
+
+def _named_tensors(path: Path, names: set[str]) -> dict[str, dict[str, Any]]:
+    """Layer name -> the int8 tensor that the file calls like it: `stem.act_1/Relu6;stem.conv_1/BiasAdd` is stem.act."""
+    found = {}
+    for tensor in _interpreter(path).get_tensor_details():
+        if tensor["dtype"] != np.int8 or len(tensor["quantization_parameters"]["scales"]) != 1:
+            continue
+        scope = tensor["name"].split(";")[0].split("/")[0]
+        name = scope if scope in names else _SUFFIX.sub("", scope)
+        if name in names:
+            found[name] = tensor
+    return found
+
+
+def _run_all(path: Path, tensors: list[dict[str, Any]], samples: Sequence[np.ndarray]) -> list[list[np.ndarray]]:
+    interpreter = _interpreter(path)
+    (entry,) = interpreter.get_input_details()
+    results = []
+    for image in samples:
+        interpreter.set_tensor(entry["index"], quantize(image, entry))
+        interpreter.invoke()
+        results.append([dequantize(interpreter.get_tensor(tensor["index"]), tensor) for tensor in tensors])
+    return results
+
+
+def _interpreter(path: Path) -> Any:
+    import warnings
+
+    from ai_edge_litert.interpreter import Interpreter, OpResolverType
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        # Delegates compute several operators at once and keep nothing between them.
+        interpreter = Interpreter(
+            model_path=str(path),
+            experimental_preserve_all_tensors=True,
+            experimental_op_resolver_type=OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
+        )
+    interpreter.allocate_tensors()
+    return interpreter
+
+
+def _joined(images: list[list[np.ndarray]]) -> list[np.ndarray]:
+    return [np.concatenate(tensors) for tensors in zip(*images, strict=True)]
+
+
+def _outside(values: np.ndarray, tensor: dict[str, Any]) -> float:
+    """Share of the values that int8 cuts off: beyond half a step outside the range."""
+    scale, zero_point = tensor["quantization"]
+    low, high = ((limit - zero_point) * scale for limit in (-128.5, 127.5))
+    return float(np.mean((values < low) | (values > high)))
+
+
+def _line(snr_db: float, drop_db: float, cosine: float, saturation: float, name: str) -> str:
+    return f"{snr_db:7.1f} {drop_db:6.1f} {cosine:7.4f} {saturation:8.2%}  {name}"

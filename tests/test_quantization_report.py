@@ -1,0 +1,76 @@
+"""Where int8 hurts: the report finds the layer that was hurt; the command line does the whole way."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+from quantized import small
+
+import keras_yolo_backbones as kyb
+from keras_yolo_backbones.cli import main
+from keras_yolo_backbones.quantization import report
+
+
+@pytest.fixture(scope="module")
+def model(photographs):
+    return small("v3-tiny", "relu6", photographs)
+
+
+@pytest.fixture(scope="module")
+def plan(model, photographs):
+    return kyb.quantization.plan(model, photographs)
+
+
+def test_a_hurt_layer_is_named(model, plan, photographs, tmp_path):
+    hurt = next(name for name in list(plan.ranges)[4:] if name.endswith(".act"))
+    low, high = plan.ranges[hurt]
+    worse = dataclasses.replace(plan, ranges={**plan.ranges, hurt: (low, high / 4)})
+    artifact = kyb.export_tflite(kyb.quantize_aware(model, worse), tmp_path / "hurt.tflite")
+    found = report(model, artifact.path, photographs)
+    assert found.images == 16
+    assert found.worst(1)[0].name == hurt
+    assert found.worst(1)[0].saturation > 0.01
+    assert f"{hurt}  ← worst" in str(found)
+    good = report(model, kyb.export_tflite(kyb.quantize_aware(model, plan), tmp_path / "x.tflite").path, photographs)
+    named = {layer.name: layer for layer in good.layers}
+    assert named[hurt].saturation < 0.001
+    assert named[hurt].snr_db > found.worst(1)[0].snr_db + 5
+    assert len(good.layers) > 10
+    assert set(good.levels) == {"P3", "P4", "P5"}
+    good.save_plot(tmp_path / "plot.png")
+    assert (tmp_path / "plot.png").read_bytes().startswith(b"\x89PNG")
+    assert json.loads(json.dumps(good.as_dict()))["worst"][0] == good.worst(1)[0].name
+
+
+def test_the_file_of_another_model_is_refused(model, photographs, tmp_path):
+    other = small("v8-n", "relu6", photographs)
+    file = kyb.export_tflite(other, tmp_path / "other.tflite", precision="int8", calibration=photographs)
+    with pytest.raises(kyb.ArgumentError, match=r"no tensor that is called like a layer of|is none of"):
+        report(model, file.path, photographs)
+
+
+def test_the_command_goes_all_the_way(model, photographs, tmp_path, capsys):
+    from PIL import Image
+
+    (tmp_path / "photos").mkdir()
+    for index, photograph in enumerate(photographs[:10]):
+        Image.fromarray(photograph).save(tmp_path / "photos" / f"{index}.png")
+    model.save_weights(tmp_path / "own.weights.h5")
+    arguments = ["v3-tiny", "--activation", "relu6", "--image-size", "64", "--images", str(tmp_path / "photos")]
+    options = ["--weights", str(tmp_path / "own.weights.h5"), "--epochs", "1", "--out", str(tmp_path / "out")]
+    assert main(["quantize", *arguments, *options]) == 0
+    stem = "v3-tiny-relu6-qat"
+    names = {path.name for path in (tmp_path / "out").iterdir()}
+    assert names == {
+        *(f"{stem}.tflite", f"{stem}.tflite.json", f"{stem}.plan.json", f"{stem}.report.json", f"{stem}.checkpoints")
+    }
+    told = json.loads((tmp_path / "out" / f"{stem}.report.json").read_text())
+    assert told["levels"]["P3"]["snr_db"] > 15
+    assert kyb.quantization.Plan.load(tmp_path / "out" / f"{stem}.plan.json").images == 10
+    printed = capsys.readouterr().out
+    assert "P5 (output)" in printed
+    assert "held-out loss" in printed
+    assert np.load(tmp_path / "out" / f"{stem}.checkpoints" / "distilling.npz")["arr_0"].dtype == np.uint8
