@@ -13,6 +13,7 @@ import numpy as np
 from keras_yolo_backbones.errors import CheckpointError
 from keras_yolo_backbones.registry import create, find
 from keras_yolo_backbones.weights.mapping import assign
+from keras_yolo_backbones.weights.shapes import layout_for
 
 DATA = Path(__file__).parent / "data"
 
@@ -130,6 +131,8 @@ def network_name(file_name: str) -> str:
     `reference.json` calls its rows likewise, `"<family>_<size>"`.
     """
     family, _, size = file_name.removesuffix("@large").partition("_")
+    if family == "v9-wky":  # the authors' own files: the same networks, some numbered otherwise
+        family, size = "v9", size.rpartition("-")[2]
     size = size.removesuffix("-p6") + "6" if size.endswith("-p6") else size
     size = "base" if (family, size) == ("v3", "darknet53") else size
     return f"{_FAMILIES.get(family, family)}-{size}"
@@ -142,10 +145,9 @@ def build(golden: Golden, name: str, **options: Any) -> keras.Model:
         CheckpointError: a tensor found no place, or a place no tensor.
     """
     variant = find(name)
-    release = variant.family.release(variant.release)
     options = {"input_shape": golden.images.shape[1:], "levels": tuple(golden.levels)} | options
     model = create(name, **options)
-    unused = assign(model, release.layout(release.sizes[variant.size]), golden.tensors, source=name)
+    unused = assign(model, layout_for(variant, golden.tensors), golden.tensors, source=name)
     if unused:
         raise CheckpointError(name, f"no place for {', '.join(unused)}.")
     return model
