@@ -1,6 +1,6 @@
 """What the networks are made of. Imports only `keras`, so that they build under every backend."""
 
-from keras_yolo_backbones.blocks.attention import attention, feed_forward, psa
+from keras_yolo_backbones.blocks.attention import AREA_HEAD, a2c2f, attention, psa, scaled_a2c2f
 from keras_yolo_backbones.blocks.conv import conv, depthwise, grouped_conv, pad, split_conv
 from keras_yolo_backbones.blocks.csp import (
     Unit,
@@ -34,6 +34,7 @@ from keras_yolo_backbones.blocks.style import ACTIVATIONS, Style, check_activati
 
 __all__ = [
     "ACTIVATIONS",
+    "AREA_HEAD",
     "LearnedScale",
     "MatMul",
     "Pooling",
@@ -41,6 +42,7 @@ __all__ = [
     "SplitAreas",
     "Style",
     "Unit",
+    "a2c2f",
     "add",
     "attention",
     "average_down",
@@ -57,7 +59,6 @@ __all__ = [
     "cross_stage",
     "depthwise",
     "elan",
-    "feed_forward",
     "gelan",
     "grouped_conv",
     "halve",
@@ -66,6 +67,7 @@ __all__ = [
     "merge",
     "mixed_down",
     "pad",
+    "scaled_a2c2f",
     "split_conv",
     "pooled_branch",
     "pooled_down",

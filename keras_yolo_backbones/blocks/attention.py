@@ -6,12 +6,18 @@ tensors have at most four axes, and no operator is left that int8 files would ha
 
 from __future__ import annotations
 
+from functools import partial
+from typing import Any
+
 import keras
 
 from keras_yolo_backbones.blocks.conv import conv, depthwise, split_conv
 from keras_yolo_backbones.blocks.csp import add, chain, merge
-from keras_yolo_backbones.blocks.layers import MatMul, ReshapeLike, SplitAreas
+from keras_yolo_backbones.blocks.layers import LearnedScale, MatMul, ReshapeLike, SplitAreas
 from keras_yolo_backbones.blocks.style import Style
+
+AREA_HEAD = 32
+"""Channels of q, k and v in each head of area attention."""
 
 
 def attention(
@@ -106,3 +112,57 @@ def psa(x: keras.KerasTensor, repeats: int = 1, *, style: Style, name: str) -> k
     first, second = split_conv(x, channels, style=style, name=f"{name}.cv1")
     deep = chain(second, channels // 2, repeats, unit=psa_unit, style=style, name=f"{name}.m")[-1]
     return merge([first, deep], channels, close="cv2", style=style, name=name)
+
+
+def area_unit(
+    x: keras.KerasTensor, channels: int, *, areas: int, ratio: float, position: int, style: Style, name: str
+) -> keras.KerasTensor:
+    """x + attention within areas, then x + feed-forward of `ratio` times the channels."""
+    heads = channels // AREA_HEAD
+    y = attention(x, heads=heads, key=AREA_HEAD, areas=areas, position=position, style=style, name=f"{name}.attn")
+    x = add(x, y, style=style, name=f"{name}.attn")
+    return feed_forward(x, int(channels * ratio), style=style, name=f"{name}.mlp")
+
+
+def area_pair(x: keras.KerasTensor, channels: int, *, style: Style, name: str, **options: Any) -> keras.KerasTensor:
+    """Two `area_unit`, one after another."""
+    return chain(x, channels, 2, unit=partial(area_unit, **options), style=style, name=name)[-1]
+
+
+def a2c2f(
+    x: keras.KerasTensor,
+    channels: int,
+    repeats: int,
+    *,
+    areas: int,
+    ratio: float = 2.0,
+    position: int,
+    style: Style,
+    name: str,
+) -> keras.KerasTensor:
+    """A 1×1 conv to half the channels, a chain of pairs of attention units from it; everything meets (A2C2f).
+
+    Args:
+        x: (batch, height, width, any).
+        channels: output channels.
+        repeats: pairs of units.
+        areas: into how many runs of cells the map is cut.
+        ratio: width of the feed-forward, relative to its input.
+        position: kernel side of the depthwise conv beside the attention.
+
+    Returns:
+        (batch, height, width, channels).
+    """
+    unit = partial(area_pair, areas=areas, ratio=ratio, position=position)
+    x = conv(x, channels // 2, style=style, name=f"{name}.cv1")
+    links = chain(x, channels // 2, repeats, unit=unit, style=style, name=f"{name}.m")
+    return merge(links, channels, close="cv2", style=style, name=name)
+
+
+def scaled_a2c2f(
+    x: keras.KerasTensor, channels: int, repeats: int, *, style: Style, name: str, **options: Any
+) -> keras.KerasTensor:
+    """x + gamma · `a2c2f`, gamma trained for every channel."""
+    y = a2c2f(x, channels, repeats, style=style, name=name, **options)
+    y = LearnedScale(channels=channels, initial=0.01, name=f"{name}.gamma", dtype=style.dtype)(y)
+    return add(x, y, style=style, name=name)

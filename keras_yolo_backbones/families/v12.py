@@ -15,23 +15,19 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any
 
 import keras
 
 from keras_yolo_backbones.blocks import (
-    LearnedScale,
+    AREA_HEAD,
     Style,
-    add,
-    attention,
+    a2c2f,
     c2f_links,
-    chain,
     concat,
-    conv,
     conv_down,
-    feed_forward,
     grouped_conv,
     merge,
+    scaled_a2c2f,
     split_conv,
 )
 from keras_yolo_backbones.families import origins
@@ -40,59 +36,6 @@ from keras_yolo_backbones.families.c3k2 import UNITS as LINKS
 from keras_yolo_backbones.families.c3k2 import C3k2Scale, trunk
 from keras_yolo_backbones.families.family import Family, Release
 from keras_yolo_backbones.families.layout import Layout, half, paired, per_head
-
-HEAD = 32
-"""Channels of q, k and v in each head."""
-
-
-def area_unit(
-    x: keras.KerasTensor, channels: int, *, areas: int, ratio: float, position: int, style: Style, name: str
-) -> keras.KerasTensor:
-    """x + attention within areas, then x + feed-forward of `ratio` times the channels."""
-    heads = channels // HEAD
-    y = attention(x, heads=heads, key=HEAD, areas=areas, position=position, style=style, name=f"{name}.attn")
-    x = add(x, y, style=style, name=f"{name}.attn")
-    return feed_forward(x, int(channels * ratio), style=style, name=f"{name}.mlp")
-
-
-def a2c2f(
-    x: keras.KerasTensor,
-    channels: int,
-    repeats: int,
-    *,
-    areas: int,
-    ratio: float = 2.0,
-    position: int,
-    style: Style,
-    name: str,
-) -> keras.KerasTensor:
-    """A 1×1 conv to half the channels, a chain of pairs of attention units from it; everything meets (A2C2f).
-
-    Args:
-        x: (batch, height, width, any).
-        channels: output channels.
-        repeats: pairs of units.
-        areas: into how many runs of cells the map is cut.
-        ratio: width of the feed-forward, relative to its input.
-        position: kernel side of the depthwise conv beside the attention.
-
-    Returns:
-        (batch, height, width, channels).
-    """
-    unit = partial(area_unit, areas=areas, ratio=ratio, position=position)
-    links = [conv(x, channels // 2, style=style, name=f"{name}.cv1")]
-    for i in range(repeats):
-        links.append(chain(links[-1], channels // 2, 2, unit=unit, style=style, name=f"{name}.m.{i}")[-1])
-    return merge(links, channels, close="cv2", style=style, name=name)
-
-
-def scaled_a2c2f(
-    x: keras.KerasTensor, channels: int, repeats: int, *, style: Style, name: str, **options: Any
-) -> keras.KerasTensor:
-    """x + gamma · `a2c2f`, gamma trained for every channel."""
-    y = a2c2f(x, channels, repeats, style=style, name=name, **options)
-    y = LearnedScale(channels=channels, initial=0.01, name=f"{name}.gamma", dtype=style.dtype)(y)
-    return add(x, y, style=style, name=name)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -154,24 +97,27 @@ def grouped_trunk(
 ) -> dict[str, keras.KerasTensor]:
     """`trunk` with the second conv in two groups and the third in four; what they take comes as so many parts."""
     levels = {}
-    x = split_conv(images, scale.channels(64), 3, stride=2, style=style, name="stem")
+    parts = split_conv(images, scale.channels(64), 3, stride=2, style=style, name="stem")
     for level, (narrow, base, share) in stages.items():
         channels, name = scale.channels(base), f"stage{level}"
-        x = grouped_conv(x, scale.channels(narrow), 3, stride=2, style=style, name=f"down{level}")
-        y = concat(x, style=style, name=f"down{level}")
+        parts = grouped_conv(parts, scale.channels(narrow), 3, stride=2, style=style, name=f"down{level}")
+        x = concat(parts, style=style, name=f"down{level}")
         hidden, repeats = int(channels * share), scale.repeats(LINKS)
-        y = concat(
-            c2f_links(y, hidden, repeats, unit=scale.links(level), style=style, name=name), style=style, name=name
-        )
-        x = split_conv(y, channels, parts=4, style=style, name=f"{name}.cv2")
-        levels[f"P{level}"] = concat(x, style=style, name=f"{name}.cv2")
+        links = c2f_links(x, hidden, repeats, unit=scale.links(level), style=style, name=name)
+        if level == max(stages):
+            levels[f"P{level}"] = merge(links, channels, close="cv2", style=style, name=name)
+        else:
+            parts = split_conv(
+                concat(links, style=style, name=name), channels, parts=4, style=style, name=f"{name}.cv2"
+            )
+            levels[f"P{level}"] = concat(parts, style=style, name=f"{name}.cv2")
     return levels
 
 
 def layout(_: V12Scale) -> Layout:
     """The layer numbers of the YAML file; one conv holds q, k and v, head by head."""
-    parts = {part: slice(i * HEAD, (i + 1) * HEAD) for i, part in enumerate("qkv")}
-    pieces = {f"attn.{part}": per_head("attn.qkv", 3 * HEAD, rows) for part, rows in parts.items()}
+    parts = {part: slice(i * AREA_HEAD, (i + 1) * AREA_HEAD) for i, part in enumerate("qkv")}
+    pieces = {f"attn.{part}": per_head("attn.qkv", 3 * AREA_HEAD, rows) for part, rows in parts.items()}
     return Layout(paired(5), pieces=pieces)
 
 
