@@ -11,6 +11,7 @@ import pytest
 from conftest import ROOT
 
 import keras_yolo_backbones as kyb
+from keras_yolo_backbones.cli import main
 from keras_yolo_backbones.families import FAMILIES
 
 sys.path.insert(0, str(ROOT / "zoo"))
@@ -73,6 +74,20 @@ def test_a_network_is_what_its_card_says(name):
         zip(card["strides"], card["channels"], strict=True)
     )
     assert activations(model) == set(card["activations"])
+
+
+def test_info_and_list_say_what_the_card_says(capsys):
+    card, (_, release, _) = NETWORKS["v4-tiny"][2], NETWORKS["v4-tiny"]
+    assert main(["info", "v4-tiny", "--levels", "P2,P3,P4,P5", "--json"]) == 0
+    facts = json.loads(capsys.readouterr().out)
+    assert (facts["parameters"], facts["macs"]) == (card["parameters"], card["macs"])
+    assert [level["channels"] for level in facts["levels"]] == card["channels"]
+    assert (facts["activation"], facts["epsilon"]) == ("leaky_relu", release["epsilon"])
+    assert (facts["trained_size"], facts["files"]) == (card["image_size"], card["files"])
+    assert facts["origin"] == {key: release[key] for key in facts["origin"]}
+    assert main(["list", "v4-tiny"]) == 0
+    row = capsys.readouterr().out
+    assert all(word in row for word in ("v4-tiny", "leaky_relu", "416", "Darknet", "yolov4-tiny"))
 
 
 def test_the_pages_are_made_from_the_cards():

@@ -19,10 +19,13 @@ BEGIN, END = "<!-- families: begin -->", "<!-- families: end -->"
 HEAD = """\
 # The zoo
 
-Every network of the package, from the cards in [cards/](cards); `python zoo/catalogue.py` writes this page. Parameters
-are the trainable ones with the context block on top, MACs are multiply-accumulates of one 640×640 image, channels are
-those of P2, P3, … in this order, and the image size is what the original was trained on. Files are the original's
-checkpoints as their authors published them, under the licence of the weights; this package ships none.
+Every network of the package, from the cards in [cards/](cards); `python zoo/catalogue.py` writes this page. What the
+package itself knows of a network, and shows in `kyb info` and `kyb list`, stands in `keras_yolo_backbones/families`.
+The tests build every network and hold each line of its card against it, so that neither can change alone.
+
+Parameters are the trainable ones with the context block on top, MACs are multiply-accumulates of one 640×640 image,
+channels are those of P2, P3, … in this order, and the image size is what the original was trained on. Files are the
+original's checkpoints as their authors published them, under the licence of the weights; this package ships none.
 
 """
 
