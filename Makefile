@@ -1,5 +1,5 @@
 # Everything that a developer does. Needs Python ≥ 3.11, make and the package index; makes its own environment.
-.PHONY: install demo test test-slow lint format bench parity clean
+.PHONY: install demo test test-slow lint format bench fuzz checkpoints parity clean
 .DEFAULT_GOAL := help
 
 VENV ?= .venv
@@ -18,6 +18,8 @@ help:
 	@echo "make lint       style and types"
 	@echo "make format     bring the code into style"
 	@echo "make bench      measure build time, import time and latency on this machine"
+	@echo "make fuzz       damage weight files at random, thousands of times each"
+	@echo "make checkpoints CHECKPOINTS=dir GOLDEN=dir  bring original weights in, compare outputs"
 	@echo "make parity GOLDEN=dir  compare every network with its golden outputs"
 
 $(STAMP): pyproject.toml
@@ -51,6 +53,12 @@ bench: $(STAMP)
 
 parity: $(STAMP)
 	$(BIN)/python zoo/parity.py $(or $(GOLDEN),$(error name the folder of golden files: make parity GOLDEN=dir)) $(ARGS)
+
+fuzz: $(STAMP)
+	$(BIN)/python -m pytest tests/test_fuzz.py --hypothesis-profile=fuzz --hypothesis-show-statistics $(ARGS)
+
+checkpoints: $(STAMP)
+	$(BIN)/python zoo/checkpoints.py $(and $(CHECKPOINTS),--checkpoints $(CHECKPOINTS)) $(and $(GOLDEN),--golden $(GOLDEN)) $(ARGS)
 
 clean:
 	rm -rf build dist demo bench .pytest_cache .ruff_cache .mypy_cache

@@ -49,11 +49,17 @@ def same_twice() -> keras.Model:
     return keras.Model(images, [head("first")(images), head("second")(images)])
 
 
+def ends_in_a_submodel() -> keras.Model:
+    """The outputs are those of a functional submodel, called once."""
+    images = keras.Input((SIDE, SIDE, 3))
+    return keras.Model(images, kyb.v8("n", input_shape=(SIDE, SIDE, 3))(images)["P3"])
+
+
 def sequential() -> keras.Model:
     return keras.Sequential([keras.Input((SIDE, SIDE, 3)), *head().layers, keras.layers.ReLU()], name="plain")
 
 
-MODELS = [with_operations, nested, same_twice, sequential]
+MODELS = [with_operations, nested, same_twice, ends_in_a_submodel, sequential]
 
 
 def outputs_of(model: keras.Model) -> list[np.ndarray]:

@@ -78,7 +78,13 @@ def _read(
         else:
             nodes.append(Node(operation, tuple(args), kwargs, name))
             calls[layer, call] = nodes[-1]
-    return tree.map_structure(value, entries), tree.map_structure(value, _endpoints(config["output_layers"]))
+
+    def returned(reference: _Reference) -> Value:
+        # Among outputs, and only there, Keras counts a functional submodel's calls from 1.
+        shift = isinstance(operations[reference.layer], keras.Model) and not _is_sequential(operations[reference.layer])
+        return value(dataclasses.replace(reference, call=reference.call - shift))
+
+    return tree.map_structure(value, entries), tree.map_structure(returned, _endpoints(config["output_layers"]))
 
 
 def _in_order(config: dict[str, Any], known: set[tuple[str, int]], name: str) -> list[tuple[str, int, Any, Any]]:
@@ -105,10 +111,12 @@ def _in_order(config: dict[str, Any], known: set[tuple[str, int]], name: str) ->
     return ordered
 
 
+def _is_sequential(operation: Any) -> bool:
+    return isinstance(operation, keras.Sequential)
+
+
 def _is_functional(operation: Any) -> bool:
-    return isinstance(operation, keras.Sequential) or (
-        isinstance(operation, keras.Model) and hasattr(operation, "operations")
-    )
+    return _is_sequential(operation) or (isinstance(operation, keras.Model) and hasattr(operation, "operations"))
 
 
 def functional(model: keras.Model) -> keras.Model:

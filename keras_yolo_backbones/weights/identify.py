@@ -11,13 +11,16 @@ from typing import NamedTuple
 import keras
 
 from keras_yolo_backbones.families import Layout
-from keras_yolo_backbones.registry import Variant, variants
+from keras_yolo_backbones.registry import variants
 from keras_yolo_backbones.weights import darknet_files
 from keras_yolo_backbones.weights.checkpoint import Checkpoint, open_checkpoint
 from keras_yolo_backbones.weights.shapes import Kernels, kernel_sets, kernels, layout_of
 
 _TELLS = {"v26": re.compile(r"one2one|model\.22\.m\.0\.1\.")}
 """Families whose backbone has the keys and shapes of another's -> keys that only their detector has."""
+
+_TELLING_LAYER = "spp.add"
+"""What only the backbones of those families have, among the layers without weights."""
 
 _ENOUGH = 0.5
 """A file with fewer than half of a network's kernels is not taken for it."""
@@ -48,9 +51,19 @@ class Identity(NamedTuple):
         return " or ".join(self.names)
 
     @property
-    def variants(self) -> tuple[Variant, ...]:
-        """Family, release and size of each name."""
-        return tuple(variants()[name] for name in self.names)
+    def family(self) -> str:
+        """Such as `"v8"`; as are `size` and `release`, that of the first name."""
+        return variants()[self.names[0]].family.name
+
+    @property
+    def size(self) -> str:
+        """Such as `"s"`."""
+        return variants()[self.names[0]].size
+
+    @property
+    def release(self) -> str:
+        """Such as `"darknet"`; "" if the family was published once."""
+        return variants()[self.names[0]].release
 
 
 def identify(path: str | os.PathLike[str]) -> Identity:
@@ -86,8 +99,12 @@ def recognise(checkpoint: Checkpoint) -> Identity:
 def recognise_model(model: keras.Model) -> tuple[str, ...]:
     """Registry names of the networks that `model` may be, whatever it is called; none if it is foreign."""
     shapes = {f"{layer.name}/0": tuple(layer.weights[0].shape) for layer in model.layers if layer.weights}
+    if model.name in _as_keras(shapes, only=model.name)[0]:
+        return (model.name,)
     names, _ = _as_keras(shapes)
-    return (model.name,) if model.name in _as_keras(shapes, only=model.name)[0] else names
+    layers = {layer.name for layer in model.layers}
+    fitting = tuple(name for name in names if (name.split("-")[0] in _TELLS) == (_TELLING_LAYER in layers))
+    return fitting or names
 
 
 class _Score(NamedTuple):

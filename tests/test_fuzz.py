@@ -1,0 +1,172 @@
+"""Real checkpoints with random damage: whatever it is, they are read or refused with the one typed error.
+
+`make fuzz` runs the same for longer.
+"""
+
+from __future__ import annotations
+
+import gzip
+import io
+import zipfile
+from functools import cache
+
+import h5py
+import numpy as np
+import pytest
+from conftest import DATA
+from hypothesis import event, given, settings
+from hypothesis import strategies as st
+from safetensors.numpy import save
+from test_load_weights import write_darknet
+from torchfile import Writer, encode
+
+from keras_yolo_backbones.errors import CheckpointError
+from keras_yolo_backbones.weights import unpickle
+from keras_yolo_backbones.weights.checkpoint import open_checkpoint
+from keras_yolo_backbones.weights.identify import recognise
+from keras_yolo_backbones.weights.tensors import DTYPES
+from keras_yolo_backbones.weights.torch_zip import STORAGES
+
+TENSORS = {"model.0.conv.weight": np.ones((2, 3, 3, 3), np.float32), "model.0.bn.running_var": np.ones(2, np.float16)}
+
+Damage = tuple[str, int, bytes]
+damages = st.lists(
+    st.tuples(
+        st.sampled_from(["set"] * 6 + ["insert", "delete", "repeat", "cut"]),
+        st.integers(0, 1 << 20),
+        st.one_of(st.binary(min_size=1, max_size=9), st.sampled_from([b"\0" * 8, b"\xff" * 8, b"\x7f", b"\x80"])),
+    ),
+    min_size=1,
+    max_size=3,
+)
+
+
+def damaged(data: bytes, damage: list[Damage]) -> bytes:
+    for kind, position, with_ in damage:
+        at = position % (len(data) + 1)
+        end = at + len(with_)
+        if kind == "set":
+            data = data[:at] + with_ + data[end:]
+        elif kind == "insert":
+            data = data[:at] + with_ + data[at:]
+        elif kind == "delete":
+            data = data[:at] + data[end:]
+        elif kind == "repeat":
+            data = data[:end] + data[at : at + 50 * len(with_)] + data[end:]
+        else:
+            data = data[: max(at, 1)]
+    return data
+
+
+def outcome(path, data: bytes) -> str:
+    """`"read"` or `"refused"`; anything else is raised."""
+    path.write_bytes(data)
+    try:
+        with open_checkpoint(path) as checkpoint:
+            recognise(checkpoint)
+            for name in checkpoint.tensors:
+                checkpoint.tensors[name]
+        return "read"
+    except CheckpointError as error:
+        refusal = error
+    assert refusal.path == path
+    assert len(str(refusal)) < 2000
+    return "refused"
+
+
+@cache
+def pickle_of(name: str) -> bytes:
+    """The pickle of a checkpoint as the original project writes it: a whole model, or YOLOX's state dict."""
+    return gzip.decompress((DATA / "pickles" / f"{name}.pkl.gz").read_bytes())
+
+
+@cache
+def records_of(name: str) -> dict[str, bytes]:
+    """Zeros for every storage that the pickle refers to."""
+    found = {}
+
+    def storage(identifier):
+        _, kind, key, _, count = identifier
+        found[key] = bytes(count * DTYPES[STORAGES[kind.name]].itemsize)
+
+    unpickle.interpret(pickle_of(name), storage, {"torch._utils._rebuild_tensor_v2": lambda *_: None})
+    return found
+
+
+def archived(pickle: bytes, records: dict[str, bytes]) -> bytes:
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.writestr("archive/data.pkl", pickle)
+        for key, record in records.items():
+            archive.writestr(f"archive/data/{key}", record)
+    return file.getvalue()
+
+
+@pytest.fixture(scope="module")
+def path(tmp_path_factory):
+    return tmp_path_factory.mktemp("fuzz") / "file"
+
+
+@pytest.mark.parametrize(("name", "count"), [("v8_n", 355), ("v6_n", 756), ("yolox_nano", 642)])
+def test_the_pickles_of_the_original_projects_are_read_whole(path, name, count):
+    assert outcome(path, archived(pickle_of(name), records_of(name))) == "read"
+    with open_checkpoint(path) as checkpoint:
+        assert len(checkpoint.tensors) == count
+        assert recognise(checkpoint).names == (name.replace("_", "-"),)
+
+
+@given(st.sampled_from(["v8_n", "v6_n", "yolox_nano"]), damages)
+def test_a_damaged_pickle_of_an_original_project(path, name, damage):
+    """The pickle is damaged and the archive whole, so that the damage reaches the interpreter."""
+    event(outcome(path, archived(damaged(pickle_of(name), damage), records_of(name))))
+
+
+@cache
+def small_pickle() -> tuple[bytes, dict[str, bytes]]:
+    writer = Writer()
+    content = {"epoch": 1, "ema": None, "model": writer.module(TENSORS), "more": [1.5, (2, "x"), {"a": True}]}
+    return b"\x80\x02" + encode(content) + b".", dict(writer.records)
+
+
+@given(damages)
+def test_a_damaged_pickle_with_its_tensors(path, damage):
+    pickle, records = small_pickle()
+    event(outcome(path, archived(damaged(pickle, damage), records)))
+
+
+@given(damages)
+def test_a_damaged_archive(path, damage):
+    event(outcome(path, damaged(archived(*small_pickle()), damage)))
+
+
+@given(damages)
+def test_a_damaged_safetensors_file(path, damage):
+    event(outcome(path, damaged(save(TENSORS, {"format": "pt"}), damage)))
+
+
+@given(damages)
+def test_a_damaged_darknet_file(path, damage):
+    tensors = {"0.conv.weight": np.ones((2, 3, 3, 3)), **{f"0.bn.{k}": np.ones(2) for k in ("weight", "bias")}}
+    event(outcome(path, damaged(write_darknet(path, tensors).read_bytes(), damage)))
+
+
+@cache
+def keras_bytes() -> bytes:
+    file = io.BytesIO()
+    with h5py.File(file, "w") as written:
+        for i in range(3):
+            group = written.create_group(f"layers/conv2d_{i}/vars")
+            group.attrs["name"] = f"stem.{i}"
+            group["0"], group["1"] = np.ones((3, 3, 2, 2), np.float32), np.ones(2, np.float32)
+    return file.getvalue()
+
+
+@settings(max_examples=settings.default.max_examples // 6)  # a child process each
+@given(damages)
+def test_a_damaged_keras_file(path, damage):
+    event(outcome(path, damaged(keras_bytes(), damage)))
+
+
+def test_undamaged_they_are_all_read(path):
+    for data in (archived(*small_pickle()), save(TENSORS), keras_bytes()):
+        assert outcome(path, data) == "read"
