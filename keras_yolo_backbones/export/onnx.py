@@ -15,6 +15,7 @@ from keras_yolo_backbones.errors import ArgumentError, ExportError, one_of
 from keras_yolo_backbones.export.check import LEAST_SNR_DB, check_images, compare
 from keras_yolo_backbones.export.files import check_file_target, staged
 from keras_yolo_backbones.export.function import deployable, frozen_function, require_tensorflow
+from keras_yolo_backbones.export.heads import split_heads_directly
 from keras_yolo_backbones.export.manifest import (
     Artifact,
     file_digest,
@@ -116,6 +117,7 @@ def _convert(model: keras.Model, spec: tf.TensorSpec, opset: int, layout: str) -
     try:
         proto, _ = tf2onnx.convert.from_function(call, input_signature=[spec], opset=opset, **channels_first)
         cancel_transposes(proto.graph)
+        split_heads_directly(proto)
         _name_dimensions(proto)
         onnx.helper.set_model_props(proto, _metadata(model, layout))
         onnx.checker.check_model(proto, full_check=True)

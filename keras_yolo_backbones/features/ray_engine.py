@@ -51,7 +51,8 @@ def run_on_ray(
     shared = Plan(plan.root.resolve(), plan.names, plan.shard_size, plan.out.resolve())
     shards = ray.data.from_items([{"shard": shard} for shard in pending], override_num_blocks=len(pending))
     arguments = {"model": _saved(model), "plan": shared, "pool": pool, "batch_size": batch_size}
-    for row in shards.map(ShardMaker, fn_constructor_kwargs=arguments, concurrency=workers).iter_rows():
+    maker: Any = ShardMaker
+    for row in shards.map(maker, fn_constructor_kwargs=arguments, concurrency=workers).iter_rows():
         done = Done(**row)
         progress(done.images + done.errors)
         yield done
