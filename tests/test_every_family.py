@@ -22,6 +22,22 @@ PARAMETERS = {
 SMALLEST = [min(family.variants(), key=PARAMETERS.__getitem__) for family in FAMILIES.values()]
 LEVELS = ["P3", "P4", "P5"]
 
+OPERATORS = {
+    "v3-tiny": {"CONV_2D": 6, "MAX_POOL_2D": 6},
+    "v4-tiny": {"CONV_2D": 18, "CONCATENATION": 6, "MAX_POOL_2D": 3, "PAD": 2},
+    "v5-n": {"CONV_2D": 33, "ADD": 7, "CONCATENATION": 5, "PAD": 4, "MAX_POOL_2D": 3},
+    "v6-n": {"CONV_2D": 26, "PAD": 5, "MAX_POOL_2D": 3, "CONCATENATION": 2},
+    "v7-tiny": {"CONV_2D": 26, "CONCATENATION": 6, "MAX_POOL_2D": 6, "PAD": 2},
+    "v8-n": {"CONV_2D": 31, "ADD": 6, "PAD": 5, "CONCATENATION": 5, "MAX_POOL_2D": 3},
+    "v9-t": {"CONV_2D": 81, "ADD": 18, "CONCATENATION": 11, "AVERAGE_POOL_2D": 3, "MAX_POOL_2D": 3, "PAD": 2},
+    "v10-n": {"CONV_2D": 40, "DEPTHWISE_CONV_2D": 3, "BATCH_MATMUL": 2, "SOFTMAX": 1},
+    "v11-n": {"CONV_2D": 46, "DEPTHWISE_CONV_2D": 1, "BATCH_MATMUL": 2, "SOFTMAX": 1},
+    "v12-turbo-n": {"CONV_2D": 75, "DEPTHWISE_CONV_2D": 8, "BATCH_MATMUL": 16, "SOFTMAX": 8},
+    "v26-n": {"CONV_2D": 46, "DEPTHWISE_CONV_2D": 1, "BATCH_MATMUL": 2, "SOFTMAX": 1},
+    "yolox-nano": {"CONV_2D": 35, "DEPTHWISE_CONV_2D": 12, "ADD": 7, "CONCATENATION": 5, "PAD": 4, "MAX_POOL_2D": 3},
+}
+"""Of the fused TFLite file with ReLU6: all operators, with attention those that compute."""
+
 
 def case(name: str, activation: str | None, *rest: str, slow: bool = False) -> pytest.param:
     marks = [pytest.mark.xdist_group(f"{name} {activation}"), *([pytest.mark.slow] if slow else [])]
@@ -98,6 +114,10 @@ def test_exports(tmp_path, photographs, name, activation, kind):
     assert manifest["input"]["name"] == "images"
     assert list(manifest["outputs"]) == LEVELS
     assert [manifest["outputs"][level]["channels"] for level in LEVELS] == [level.channels for level in pyramid(model)]
+    if (activation, kind) == ("relu6", "float32"):
+        attends = "SOFTMAX" in OPERATORS[name]
+        listed = {key: count for key, count in manifest["operators"].items() if key in OPERATORS[name] or not attends}
+        assert listed == OPERATORS[name]
     assert min(manifest["agreement"][level]["snr_db"] for level in LEVELS) >= (1 if kind == "int8" else 60)
 
 
