@@ -18,7 +18,7 @@ from hypothesis import HealthCheck, settings
 # A slow machine is no fault of the code; the limits of the readers have tests of their own.
 _SLOW = [HealthCheck.too_slow, HealthCheck.data_too_large]
 settings.register_profile("short", max_examples=60, deadline=None, derandomize=True, suppress_health_check=_SLOW)
-settings.register_profile("fuzz", max_examples=5000, deadline=None, suppress_health_check=_SLOW)
+settings.register_profile("fuzz", max_examples=3000, deadline=None, suppress_health_check=_SLOW)
 settings.load_profile("short")
 
 SIDE = 64

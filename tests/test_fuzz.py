@@ -115,6 +115,7 @@ def test_the_pickles_of_the_original_projects_are_read_whole(path, name, count):
         assert recognise(checkpoint).names == (name.replace("_", "-"),)
 
 
+@settings(max_examples=settings.default.max_examples // 3)  # megabytes each
 @given(st.sampled_from(["v8_n", "v6_n", "yolox_nano"]), damages)
 def test_a_damaged_pickle_of_an_original_project(path, name, damage):
     """The pickle is damaged and the archive whole, so that the damage reaches the interpreter."""

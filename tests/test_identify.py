@@ -12,10 +12,10 @@ from golden import network_name
 from torchfile import write_state_dict
 
 import keras_yolo_backbones as kyb
-from keras_yolo_backbones.registry import list_models
+from keras_yolo_backbones.registry import find, list_models
 from keras_yolo_backbones.weights.darknet_files import TAILS, _lengths, explained, shapes_of
 from keras_yolo_backbones.weights.identify import _as_original
-from keras_yolo_backbones.weights.shapes import kernel_sets, kernels, measured
+from keras_yolo_backbones.weights.shapes import kernel_sets, kernels, layout_for, measured
 
 GOLDEN = sorted({path.stem.partition("@")[0]: path for path in (DATA / "golden").glob("*.npz")}.items())
 AMBIGUOUS = {"v11": "v26", "v26": "v11", "v3-torch-tiny": "v3-u-tiny", "v3-u-tiny": "v3-torch-tiny"}
@@ -101,3 +101,12 @@ def test_the_length_of_the_published_darknet_files(name, numbers):
     assert explained(name, 0, complete=True)
     assert not explained(name, numbers - backbone + 1, complete=True)
     assert not explained(name, 3, complete=False)
+
+
+def test_the_main_branch_of_yolov9_e_is_told_from_the_auxiliary_one():
+    """The authors' file has the SPPELAN twice, of one shape: 29 is the auxiliary branch's, 36 the main one's."""
+    own, authors = kernel_sets("v9-e")
+    assert "model.36" not in layout_for(find("v9-e"), own).originals
+    layout = layout_for(find("v9-e"), own | authors)
+    assert layout.original("spp.cv1.conv") == "model.36.cv1.conv"
+    assert "model.29" not in layout.originals

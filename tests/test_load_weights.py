@@ -9,7 +9,7 @@ import warnings
 import keras
 import numpy as np
 import pytest
-from conftest import DATA
+from conftest import DATA, in_subprocess
 from golden import load, relative_error
 from safetensors.numpy import load_file, save_file
 from torchfile import Writer, write_state_dict
@@ -317,3 +317,34 @@ def test_the_authors_files_of_v9_with_other_layer_numbers(tmp_path):
     kyb.load_weights(other, path)
     for a, b in zip(model.get_weights(), other.get_weights(), strict=True):
         np.testing.assert_array_equal(a, b)
+
+
+LARGE = """
+import resource, sys, time
+import keras_yolo_backbones as kyb
+model = kyb.v8("x", input_shape=(32, 32, 3))
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+start = time.perf_counter()
+placed = kyb.load_weights(model, {path!r}).placed
+print(placed, time.perf_counter() - start, 1024 * (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before))
+"""
+
+
+@pytest.mark.slow
+def test_a_large_file_is_streamed(tmp_path):
+    """The size of yolov8x.pt: 68 million numbers in half precision, of which the backbone has 30."""
+    from keras_yolo_backbones.registry import find
+    from keras_yolo_backbones.weights.mapping import original_shapes
+    from keras_yolo_backbones.weights.shapes import layout_of
+
+    shapes = original_shapes(small("v8-x"), layout_of(find("v8-x")))
+    tensors = {key: np.ones(shape, np.float16) for key, shape in shapes.items()}
+    rest = 68_200_000 - sum(value.size for value in tensors.values())
+    tensors |= {f"model.22.{i}.weight": np.ones(rest // 100, np.float16) for i in range(100)}
+    path = write_state_dict(tmp_path / "yolov8x.pt", tensors)
+    size = path.stat().st_size
+    assert size > 136e6
+    placed, seconds, peak = map(float, in_subprocess(LARGE.format(path=str(path))).split()[-3:])
+    assert placed == 255
+    assert peak < size + 300e6
+    assert seconds < 30

@@ -34,7 +34,7 @@ from keras_yolo_backbones.weights.darknet import in_file_order
 from keras_yolo_backbones.weights.identify import identify
 from keras_yolo_backbones.weights.load import load_weights
 from keras_yolo_backbones.weights.save import export_weights
-from keras_yolo_backbones.weights.shapes import layout_of
+from keras_yolo_backbones.weights.shapes import layout_for, layout_of, moved
 
 BOUND = 1e-4
 
@@ -125,7 +125,7 @@ def check(path: Path, label: str, name: str, images: np.ndarray, outputs: dict[s
     if not error <= BOUND:
         faults.append(f"error {error:.1e}")
     written, differing = write_back(model, path, name)
-    faults += [f"{key} was not written back bit for bit" for key in differing]
+    faults += [f"{len(differing)} were not written back bit for bit, such as {differing[0]}"] if differing else []
     keras.backend.clear_session()
     ignored = len(loaded.ignored)
     return Row(label, identity.format, identity.name, loaded.placed, ignored, error, written, seconds, faults)
@@ -141,8 +141,10 @@ def write_back(model: keras.Model, path: Path, name: str) -> tuple[int, list[str
             same = Path(folder) / "back.weights"
             write_darknet(same, back)
             return len(back), [] if same.read_bytes() == path.read_bytes() else [name]
-        modules = layout_of(variants()[name]).originals
-        expected = {key: checkpoint.tensors[key] for key in checkpoint.tensors if inside(key, modules)}
+        variant = variants()[name]
+        layout, own = layout_for(variant, checkpoint.tensors), layout_of(variant)
+        keys = [key for key in checkpoint.tensors if inside(key, layout.originals)]
+        expected = {moved(key, layout, own): checkpoint.tensors[key] for key in keys}
         differing = [key for key in {**back, **expected} if not same_bits(back.get(key), expected.get(key))]
         return len(back), differing
 

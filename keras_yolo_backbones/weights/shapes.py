@@ -48,11 +48,11 @@ def kernel_sets(name: str) -> list[Kernels]:
     """The kernels of a network under the keys of each of `layouts_of`."""
     first, *others = layouts_of(find(name))
     own = kernels()[name]
-    return [own, *({_moved(key, first, other): shape for key, shape in own.items()} for other in others)]
+    return [own, *({moved(key, first, other): shape for key, shape in own.items()} for other in others)]
 
 
-def _moved(key: str, first: Layout, other: Layout) -> str:
-    """A key of one layout as the other has it."""
+def moved(key: str, first: Layout, other: Layout) -> str:
+    """A backbone's key of one layout of a network as another of its layouts has it."""
     modules = {original: other.prefixes[ours] for ours, original in first.prefixes.items()}
     head = key
     while head not in modules:
