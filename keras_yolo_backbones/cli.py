@@ -10,13 +10,22 @@ from collections.abc import Sequence
 
 from rich.console import Console
 
-from keras_yolo_backbones.commands import benchmark, export, export_weights, features, import_weights, info, quantize
+from keras_yolo_backbones.commands import (
+    benchmark,
+    check,
+    export,
+    export_weights,
+    features,
+    import_weights,
+    info,
+    quantize,
+)
 from keras_yolo_backbones.commands import list as list_command
 from keras_yolo_backbones.errors import ArgumentError, BackboneError
 from keras_yolo_backbones.quiet import native_noise_hidden
 from keras_yolo_backbones.version import __version__
 
-COMMANDS = (list_command, info, export, quantize, import_weights, export_weights, features, benchmark)
+COMMANDS = (list_command, info, export, quantize, import_weights, export_weights, features, benchmark, check)
 
 EXAMPLES = """\
 examples:
