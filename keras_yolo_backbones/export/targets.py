@@ -1,13 +1,13 @@
 """Which operators of a TFLite file an accelerator takes, by the accelerators' public documentation.
 
-Sources, read in 2026:
-- xnnpack: tensorflow/lite/delegates/xnnpack/README.md in github.com/tensorflow/tensorflow, "Limitations and supported
-  operators" and "Quantized operators".
+- xnnpack: tensorflow/lite/delegates/xnnpack/README.md in github.com/tensorflow/tensorflow, its floating-point and its
+  quantized operators.
 - gpu: ai.google.dev/edge/litert/performance/gpu, "GPU ML operations support".
 - edgetpu: coral.ai/docs/edgetpu/models-intro, "Supported operations".
-- nnapi: developer.android.com/ndk/reference/group/neural-networks, the operations of feature level 4 (Android 11).
+- nnapi: developer.android.com/ndk/reference/group/neural-networks, up to feature level 4 (Android 11).
 
-They are what is promised; a device's driver may take more, or less for some shapes.
+They are what is promised, kept by hand; a device's driver may take more, or less for some shapes. Where the device is
+at hand, its own log has the last word.
 """
 
 from __future__ import annotations
