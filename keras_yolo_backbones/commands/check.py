@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 from pathlib import Path
 
 from rich.console import Console
@@ -33,7 +34,7 @@ def run(args: argparse.Namespace, _: Console) -> int:
     LiteModel(args.file)
     refused = refusals(args.file, args.target)
     if args.json:
-        print_json([refusal._asdict() for refusal in refused])
+        print_json([dataclasses.asdict(refusal) for refusal in refused])
     elif refused:
         table = Table("operator", "count", "reason", "what to change", box=None, pad_edge=False)
         for refusal in refused:

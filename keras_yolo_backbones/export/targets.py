@@ -12,9 +12,9 @@ at hand, its own log has the last word.
 
 from __future__ import annotations
 
+import dataclasses
 from collections import Counter
 from pathlib import Path
-from typing import NamedTuple
 
 from keras_yolo_backbones.errors import one_of
 from keras_yolo_backbones.export.litert import operators
@@ -57,7 +57,8 @@ _ADVICE = {
 }
 
 
-class Refusal(NamedTuple):
+@dataclasses.dataclass(frozen=True)
+class Refusal:
     """An operator that an accelerator won't take.
 
     Attributes:
