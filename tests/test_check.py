@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import keras
 import pytest
 from quantized import small
 
@@ -41,6 +42,19 @@ def test_the_edge_tpu_takes_integers_only(files, capsys):
     refused = {entry["operator"]: entry for entry in json.loads(capsys.readouterr().out)}
     assert refused["CONV_2D"]["reason"] == "edgetpu takes integers only"
     assert "LEAKY_RELU" in refused
+
+
+def test_average_pooling_in_int8_is_not_for_xnnpack(photographs, tmp_path, capsys):
+    images = keras.Input((64, 64, 3), name="images")
+    x = keras.layers.Conv2D(4, 3, activation="relu6")(images)
+    model = keras.Model(images, {"P3": keras.layers.AveragePooling2D(2)(x)})
+    kyb.export_tflite(model, tmp_path / "float.tflite")
+    kyb.export_tflite(model, tmp_path / "int8.tflite", precision="int8", calibration=photographs)
+    assert main(["check", str(tmp_path / "float.tflite"), "--target", "xnnpack"]) == 0
+    capsys.readouterr()
+    assert main(["check", str(tmp_path / "int8.tflite"), "--target", "xnnpack", "--json"]) == 1
+    (refusal,) = json.loads(capsys.readouterr().out)
+    assert (refusal["operator"], refusal["reason"]) == ("AVERAGE_POOL_2D", "xnnpack takes it in float only")
 
 
 def test_mistakes(files, tmp_path):

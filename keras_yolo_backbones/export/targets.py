@@ -40,6 +40,9 @@ TARGETS: dict[str, set[str]] = {
 }
 """Accelerator -> operators that its documentation lists."""
 
+_ONLY_FLOAT = {"xnnpack": {"AVERAGE_POOL_2D"}}
+"""Accelerator -> operators that it takes in floating point only, as seen with LiteRT 2.3."""
+
 ONLY_INTEGERS = ("edgetpu",)
 """Accelerators that take no float operator."""
 
@@ -94,6 +97,13 @@ def refusals(path: Path, target: str) -> list[Refusal]:
         for name, count in counts.items()
         if name not in TARGETS[target]
     ]
+    integers = Counter(
+        operator.name
+        for operator in found
+        if operator.name in _ONLY_FLOAT.get(target, ()) and "INT8" in (*operator.inputs, *operator.outputs)
+    )
+    advice = "it runs beside the accelerator; a family without average pooling has none"
+    refused += [Refusal(name, count, f"{target} takes it in float only", advice) for name, count in integers.items()]
     if target in ONLY_INTEGERS:
         floats = Counter(
             operator.name
