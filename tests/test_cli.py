@@ -113,10 +113,13 @@ def test_argparse_mistakes(capfd):
     assert "'big' is no size; expected 640 or 480x640" in capfd.readouterr().err
 
 
-@pytest.mark.parametrize("command", [[], ["list"], ["info"], ["export"]])
+NAMES = ("list", "info", "export", "quantize", "import-weights", "export-weights", "features", "benchmark", "check")
+
+
+@pytest.mark.parametrize("command", ["", *NAMES])
 def test_help_teaches_by_example(capfd, command):
     with pytest.raises(SystemExit) as caught:
-        main([*command, "--help"])
+        main([*command.split(), "--help"])
     assert caught.value.code == 0
     assert "examples:\n  kyb " in capfd.readouterr().out
 

@@ -11,6 +11,12 @@ from rich.table import Table
 
 from keras_yolo_backbones.commands.common import print_json
 
+EXAMPLES = """\
+examples:
+  kyb check v8s.tflite --target gpu
+  kyb check build/v8-s-relu6-int8.tflite --target edgetpu --json
+"""
+
 
 def add(subparsers: argparse._SubParsersAction) -> None:
     """Say what the command takes."""
@@ -19,6 +25,8 @@ def add(subparsers: argparse._SubParsersAction) -> None:
         help="name the operators of a TFLite file that an accelerator won't take",
         description="Hold a TFLite file's operators against what an accelerator's documentation lists. Ends with 1 if "
         "any would run elsewhere.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("file", type=Path, help="a .tflite file")
     parser.add_argument("--target", required=True, help="xnnpack, gpu, edgetpu or nnapi")
