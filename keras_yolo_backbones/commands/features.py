@@ -15,7 +15,7 @@ EXAMPLES = """\
 examples:
   kyb features v8-s --weights v8s.weights.h5 --images photos/ --levels P5 --out features/
   kyb features v8-s --weights v8s.weights.h5 --images 'photos/**/*.jpg' --pool max --out features/
-  kyb features v8-s --weights v8s.weights.h5 --images /shared/photos --out /shared/features --engine ray --workers 8
+  kyb features v8-s --weights v8s.weights.h5 --images /data/photos --out /data/features --engine ray --workers 8
 """
 
 
