@@ -112,7 +112,12 @@ def operators(path: Path) -> list[Operator]:
 
 def inventory(path: Path) -> dict[str, int]:
     """Operator name -> how many of them a TFLite file has, most frequent first."""
-    return dict(Counter(operator.name for operator in operators(path)).most_common())
+    return tally(operators(path))
+
+
+def tally(listed: list[Operator]) -> dict[str, int]:
+    """Operator name -> how many of them are listed, most frequent first."""
+    return dict(Counter(operator.name for operator in listed).most_common())
 
 
 def _details(tensor: dict[str, Any]) -> dict[str, Any]:

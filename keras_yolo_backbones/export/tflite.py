@@ -16,7 +16,7 @@ from keras_yolo_backbones.errors import ArgumentError, ExportError, one_of
 from keras_yolo_backbones.export.check import LEAST_SNR_DB, check_images, compare
 from keras_yolo_backbones.export.files import check_file_target, staged
 from keras_yolo_backbones.export.function import deployable, frozen_function, require_tensorflow, save_signatures
-from keras_yolo_backbones.export.litert import LiteModel, Operator, inventory, operators
+from keras_yolo_backbones.export.litert import LiteModel, Operator, operators, tally
 from keras_yolo_backbones.export.manifest import Artifact, file_digest, make_manifest, write_manifest
 from keras_yolo_backbones.graph.signature import image_input
 from keras_yolo_backbones.graph.upsample import upsampling_as_resize
@@ -79,7 +79,8 @@ def export_tflite(
         if precision == "int8":
             _check_integer(listed, input_type or "int8")
         batches: Sequence[np.ndarray] = samples[:4] if samples is not None else [check_images(size, images.largest)]
-        found = compare(model, LiteModel(temporary), batches, what=target.name, least_snr_db=bound)
+        runner = LiteModel(temporary)
+        found = compare(model, runner, batches, what=target.name, least_snr_db=bound)
         manifest = make_manifest(
             model,
             images,
@@ -89,8 +90,8 @@ def export_tflite(
             agreement=found,
             checked_on=f"{len(batches)} calibration images" if samples is not None else "1 random image",
             least_snr_db=bound,
-            quantization=LiteModel(temporary).tensors(),
-            operators=inventory(temporary),
+            quantization=runner.tensors(),
+            operators=tally(listed),
         )
         manifest["sha256"]["file"] = file_digest(temporary)
         write_manifest(manifest, manifest_file)
