@@ -87,7 +87,7 @@ class _FakeQuantization:
     """The rule: every kernel and every tensor that int8 rounds goes through fake quantization."""
 
     def __init__(self, graph: Graph, scales: Scales, plan: Plan, learn_ranges: bool) -> None:
-        self._scales, self._plan, self._learn = scales, plan, learn_ranges
+        self._graph, self._scales, self._plan, self._learn = graph, scales, plan, learn_ranges
         self._names = tensor_names(graph)
         self._layers: dict[int, Any] = {}
         self._quants: dict[str, FakeQuant] = {}
@@ -137,9 +137,16 @@ class _FakeQuantization:
         return False
 
     def _quantized(self, layer: keras.Layer) -> keras.Layer:
-        copy = _copy(layer, QUANTIZED[type(layer)][0])
-        copy.set_weights(clipped(self._plan, layer))
-        return copy
+        kind, _ = QUANTIZED[type(layer)]
+        config = layer.get_config() | {"input_step": self._input_step(layer)}
+        return _copy(layer, kind, config=config, weights=clipped(self._plan, layer))
+
+    def _input_step(self, layer: keras.Layer) -> float | None:
+        """The step of what a layer takes, `None` if its calls differ or training moves it."""
+        sources = [node.inputs[0].node for node in self._graph.nodes if node.layer is layer]
+        steps = {self._plan.scale(self._names[source]) for source in sources}
+        fixed = not self._learn or all(self._scales.fixed(source) is not None for source in sources)
+        return steps.pop() if fixed and len(steps) == 1 else None
 
 
 def clipped(plan: Plan, layer: keras.Layer) -> list[np.ndarray]:
@@ -160,12 +167,12 @@ def clipped(plan: Plan, layer: keras.Layer) -> list[np.ndarray]:
     return [np.clip(kernel, -bounds, bounds), *rest]
 
 
-def _copy(layer: Any, kind: Any = None) -> Any:
-    """A copy with the same weights, of another type if `kind` is given."""
-    copy = (kind or type(layer)).from_config(layer.get_config())
+def _copy(layer: Any, kind: Any = None, *, config: Any = None, weights: Any = None) -> Any:
+    """A copy of a layer, its type, config and weights the same where no others are given."""
+    copy = (kind or type(layer)).from_config(config or layer.get_config())
     if isinstance(layer, keras.Layer) and layer.weights:
         copy.build(layer.input.shape if not isinstance(layer.input, list) else [t.shape for t in layer.input])
-        copy.set_weights(layer.get_weights())
+        copy.set_weights(layer.get_weights() if weights is None else weights)
     return copy
 
 
@@ -181,8 +188,8 @@ def integer_form(model: keras.Model) -> keras.Model:
         if id(node.layer) not in layers:
             kind, axes = FLOAT[type(node.layer)]
             kernel, *rest = node.layer.get_weights()
-            layers[id(node.layer)] = copy = _copy(node.layer, kind)
-            copy.set_weights([np.asarray(fake_quantized(keras.ops.convert_to_tensor(kernel), axes)), *rest])
+            rounded = np.asarray(fake_quantized(keras.ops.convert_to_tensor(kernel), axes))
+            layers[id(node.layer)] = _copy(node.layer, kind, config=node.layer.plain_config(), weights=[rounded, *rest])
         return layers[id(node.layer)](*args, **kwargs)
 
     return rebuild(read(model), rule)
