@@ -42,6 +42,28 @@ class FakeQuant(keras.layers.Layer):
 
 
 @keras.saving.register_keras_serializable(PACKAGE)
+class Converted(keras.layers.Layer):
+    """Marks where the file converts a tensor; changes nothing.
+
+    Args:
+        to: `"float32"`, behind an integer tensor, or `"int8"`, behind a float one that is rounded next.
+    """
+
+    def __init__(self, to: str, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.to = to
+
+    def call(self, x: Any) -> Any:
+        return x
+
+    def compute_output_shape(self, input_shape: Any) -> Any:
+        return input_shape
+
+    def get_config(self) -> dict[str, Any]:
+        return super().get_config() | {"to": self.to}
+
+
+@keras.saving.register_keras_serializable(PACKAGE)
 class _Values(keras.initializers.Initializer):
     """Fixed values."""
 
