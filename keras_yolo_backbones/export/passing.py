@@ -1,4 +1,4 @@
-"""Taking operators out of TFLite files that stand in them only to steer the converter."""
+"""What the TFLite converter cannot do with integer files that hold float layers, done to the finished file."""
 
 from __future__ import annotations
 
@@ -8,28 +8,50 @@ MARKER = "CEIL"
 """The operator that `integer_form` puts where integers become floats."""
 
 
-def without_markers(content: bytes) -> bytes:
-    """A TFLite file without its `MARKER` operators: their consumers take what they took.
+def finished(content: bytes) -> bytes:
+    """A TFLite file with int8 outputs and without its `MARKER` operators, whose consumers take what they took.
 
     Args:
-        content: of the file; its first subgraph is the only one, as the converter writes it for these networks.
+        content: of the file as converted, with float outputs behind a `MARKER` each: the converter would make them
+            int8 by removing the DEQUANTIZE before them, even where a float layer needs it. It has one subgraph.
     """
-    from ai_edge_litert import schema_py_generated as schema
     from tensorflow.lite.tools import flatbuffer_utils
 
     model = flatbuffer_utils.read_model_from_bytearray(bytearray(content))
-    code = getattr(schema.BuiltinOperator, MARKER)
     graph = model.subgraphs[0]
-    markers = [
-        operator for operator in graph.operators if model.operatorCodes[operator.opcodeIndex].builtinCode == code
-    ]
-    taken = {int(marker.outputs[0]): int(marker.inputs[0]) for marker in markers}
-    graph.operators = [operator for operator in graph.operators if operator not in markers]
+    taken, integers = _ends(model, graph, MARKER), _ends(model, graph, "DEQUANTIZE")
+    graph.outputs = [integers[taken[int(index)]] for index in graph.outputs]
+    for signature in model.signatureDefs:
+        for end in signature.outputs:
+            end.tensorIndex = integers[taken[int(end.tensorIndex)]]
     for operator in graph.operators:
         operator.inputs = [taken.get(int(index), int(index)) for index in operator.inputs]
-    _drop_tensors(model, graph, set(taken))
-    _drop_codes(model)
+    _drop_unused(model, graph)
     return bytes(flatbuffer_utils.convert_object_to_bytearray(model))
+
+
+def _ends(model: Any, graph: Any, name: str) -> dict[int, int]:
+    """Of all operators of a kind: the tensor that they give -> the one that they take."""
+    from ai_edge_litert import schema_py_generated as schema
+
+    code = getattr(schema.BuiltinOperator, name)
+    codes = [index for index, entry in enumerate(model.operatorCodes) if entry.builtinCode == code]
+    found = [operator for operator in graph.operators if operator.opcodeIndex in codes]
+    return {int(operator.outputs[0]): int(operator.inputs[0]) for operator in found}
+
+
+def _drop_unused(model: Any, graph: Any) -> None:
+    """Remove operators that give nothing that anyone takes, with their tensors."""
+    needed = {int(index) for index in (*graph.outputs, *graph.inputs)}
+    kept = []
+    for operator in reversed(graph.operators):
+        if needed & {int(index) for index in operator.outputs}:
+            kept.append(operator)
+            needed |= {int(index) for index in (*operator.inputs, *operator.outputs)}
+    dropped = {int(index) for operator in graph.operators for index in operator.outputs} - needed
+    graph.operators = kept[::-1]
+    _drop_tensors(model, graph, dropped)
+    _drop_codes(model)
 
 
 def _drop_tensors(model: Any, graph: Any, dropped: set[int]) -> None:

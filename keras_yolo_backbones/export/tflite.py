@@ -18,7 +18,7 @@ from keras_yolo_backbones.export.files import check_file_target, staged
 from keras_yolo_backbones.export.function import deployable, frozen_function, require_tensorflow, save_signatures
 from keras_yolo_backbones.export.litert import LiteModel, Operator, operators, tally
 from keras_yolo_backbones.export.manifest import Artifact, file_digest, make_manifest, write_manifest
-from keras_yolo_backbones.export.passing import without_markers
+from keras_yolo_backbones.export.passing import finished
 from keras_yolo_backbones.graph.signature import image_input
 from keras_yolo_backbones.graph.upsample import upsampling_as_resize
 from keras_yolo_backbones.quantization.aware import (
@@ -149,6 +149,7 @@ def _convert(
 ) -> bytes:
     # Signatures, and with them the names of the outputs, survive only on the way over a SavedModel.
     spec = tf.TensorSpec((1, *size), tf.float32, name=name)
+    keeps_float = not is_tfmot(model) and conversions(model)["float32"] > 0
     if is_tfmot(model):
         call = tfmot_function(model, spec)
     elif precision == "int8":
@@ -167,14 +168,14 @@ def _convert(
             converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
         if precision == "int8":
             converter.inference_input_type = INPUT_TYPES[input_type]
-            converter.inference_output_type = tf.int8
+            converter.inference_output_type = tf.float32 if keeps_float else tf.int8
         try:
             with warnings.catch_warnings():
                 warnings.filterwarnings("ignore", message=r"\s*Warning: tf.lite.Interpreter is deprecated")
                 content = converter.convert()
         except Exception as error:
             raise ExportError(f"the TFLite converter refuses {model.name!r}: {str(error).splitlines()[0]}") from error
-    return without_markers(content) if _keeps_float(model) else content
+    return finished(content) if keeps_float else content
 
 
 def _representative(samples: Calibration, name: str) -> Iterator[dict[str, np.ndarray]]:
@@ -190,10 +191,6 @@ def _representative(samples: Calibration, name: str) -> Iterator[dict[str, np.nd
             image[:, 0, 0] = 0
             image[:, -1, -1] = samples.scale
         yield {name: image}
-
-
-def _keeps_float(model: Any) -> bool:
-    return not is_tfmot(model) and conversions(model)["float32"] > 0
 
 
 def _check_integer(listed: list[Operator], input_type: str, inside: dict[str, int]) -> None:

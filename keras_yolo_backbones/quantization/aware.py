@@ -75,8 +75,8 @@ def quantize_aware(
 def integer_form(model: keras.Model) -> keras.Model:
     """What converters get of a lowered or fake-quantized model: rounded kernels in plain layers, no floor under Log.
 
-    Where an integer tensor is to become float stands a `ceil`: the converter has no integer form of that, so that it
-    leaves what is behind in float. It is taken out of the file afterwards.
+    Where an integer tensor is to become float, and then at the outputs too, stands a `ceil`: the converter has no
+    integer form of that, so that it leaves what is behind in float. It is taken out of the file afterwards.
     """
     layers: dict[int, Any] = {}
 
@@ -95,7 +95,10 @@ def integer_form(model: keras.Model) -> keras.Model:
             layers[id(node.layer)] = copied(node.layer, kind, config=node.layer.plain_config(), weights=weights)
         return layers[id(node.layer)](*args, **kwargs)
 
-    return rebuild(read(model), rule)
+    plain = rebuild(read(model), rule)
+    if not conversions(model)["float32"]:
+        return plain
+    return keras.Model(plain.input, keras.tree.map_structure(keras.ops.ceil, plain.output), name=plain.name)
 
 
 def is_fake_quantized(model: Any) -> bool:
