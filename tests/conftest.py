@@ -47,6 +47,20 @@ def model():
     return disturbed(kyb.v8("n", activation="relu6", input_shape=(SIDE, SIDE, 3)))
 
 
+@pytest.fixture(scope="module")
+def digits_example():
+    """The modules `data` and `detector` of examples/digits_detector."""
+    folder = str(ROOT / "examples" / "digits_detector")
+    sys.path.insert(0, folder)
+    import data
+    import detector
+
+    yield data, detector
+    sys.path.remove(folder)
+    for name in ("data", "detector", "evaluate"):
+        sys.modules.pop(name, None)
+
+
 def disturbed(model, seed: int = 0):
     """Give `model` weights like those of a trained network: batch norms hold the statistics of what they normalize."""
     import keras

@@ -2,26 +2,11 @@
 
 from __future__ import annotations
 
-import sys
-
 import numpy as np
-import pytest
-from conftest import ROOT
 
 
-@pytest.fixture
-def example(monkeypatch):
-    monkeypatch.syspath_prepend(ROOT / "examples" / "digits_detector")
-    import data
-    import detector
-
-    yield data, detector
-    for name in ("data", "detector", "evaluate"):
-        sys.modules.pop(name, None)
-
-
-def test_targets_can_be_read_back(example):
-    data, detector = example
+def test_targets_can_be_read_back(digits_example):
+    data, detector = digits_example
     digits = data.make_digits(20, seed=5, training=False)
     assert digits.images.shape == (20, 64, 64, 3)
     scores, distances = data.targets(digits)
@@ -35,8 +20,8 @@ def test_targets_can_be_read_back(example):
     assert found >= 0.95 * wanted
 
 
-def test_the_metric(example, monkeypatch):
-    data, _ = example
+def test_the_metric(digits_example, monkeypatch):
+    data, _ = digits_example
     import evaluate
 
     digits = data.make_digits(10, seed=6, training=True)

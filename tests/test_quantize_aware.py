@@ -11,7 +11,7 @@ import keras_yolo_backbones as kyb
 from keras_yolo_backbones.export.function import run
 from keras_yolo_backbones.export.litert import LiteModel
 from keras_yolo_backbones.graph.agreement import agreement
-from keras_yolo_backbones.quantization.layers import FakeQuant, fake_quantized
+from keras_yolo_backbones.quantization.layers import FakeQuant, QuantizedConv2D, RoundedAdd, fake_quantized
 
 FAST = [("v8-n", "relu6"), ("v8-n", "silu"), ("v6-n", "relu6"), ("v11-n", "relu6")]
 SMALLEST = (
@@ -137,3 +137,37 @@ def test_kernels_are_rounded_to_255_steps_of_their_own_channel():
     transposed = np.asarray(fake_quantized(keras.ops.convert_to_tensor(kernel), (-2,)))
     step = np.abs(kernel).max((0, 1, 3), keepdims=True)[0, 0] / 127
     np.testing.assert_allclose(transposed, np.rint(kernel / step) * step, atol=1e-6)
+
+
+def test_biases_are_rounded_as_the_file_holds_them():
+    layer = QuantizedConv2D(3, 1, input_step=0.5)
+    layer.build((None, 4, 4, 2))
+    kernel = np.array([[1.27, 2.54, 0.127], [0.3, -1.0, 0.05]], np.float32)
+    layer.set_weights([kernel.reshape(1, 1, 2, 3), np.array([0.0121, -0.024, 0.0012], np.float32)])
+    # steps: 0.5 · (0.01, 0.02, 0.001)
+    np.testing.assert_allclose(layer(np.zeros((1, 1, 1, 2)))[0, 0, 0], [0.01, -0.02, 0.001], atol=1e-7)
+    exact = QuantizedConv2D.from_config(layer.get_config() | {"input_step": None})
+    exact.build((None, 4, 4, 2))
+    exact.set_weights(layer.get_weights())
+    np.testing.assert_allclose(exact(np.zeros((1, 1, 1, 2)))[0, 0, 0], [0.0121, -0.024, 0.0012], atol=1e-7)
+
+
+def test_ties_of_sums_are_rounded_up():
+    """Whole steps of 12/255 plus odd ones of 6/255 lie half way between two; in float32 they fall to either side."""
+    wide, narrow = (FakeQuant(0.0, high) for high in (12.0, 6.0))
+    steps, halves = np.meshgrid(np.arange(128), np.arange(0, 127))
+    a, b = wide(steps * np.float32(12 / 255)), narrow((2 * halves + 1) * np.float32(6 / 255))
+    expected = steps + halves + 1
+    rounded = np.asarray(wide(RoundedAdd(step=12 / 255)([a, b])))
+    np.testing.assert_array_equal(np.rint(rounded / (12 / 255)), expected)
+    naive = np.asarray(wide(keras.layers.Add()([a, b])))
+    assert np.mean(np.rint(naive / (12 / 255)) != expected) > 0.05
+
+
+def test_learned_ranges_leave_biases_and_sums_exact(photographs):
+    aware = kyb.quantize_aware(small("v8-n", "relu6", photographs), photographs, learn_ranges=True)
+    assert not any(isinstance(layer, RoundedAdd) for layer in aware.layers)
+    steps = {layer.name: layer.input_step for layer in aware.layers if isinstance(layer, QuantizedConv2D)}
+    assert {name for name, step in steps.items() if step} == {"stem.conv"}  # the images' range is never learned
+    fixed = kyb.quantize_aware(small("v8-n", "relu6", photographs), photographs)
+    assert all(layer.input_step for layer in fixed.layers if isinstance(layer, QuantizedConv2D))

@@ -14,7 +14,7 @@ from keras_yolo_backbones.graph.ir import Graph, Node, Value
 from keras_yolo_backbones.graph.read import read
 from keras_yolo_backbones.graph.rewrite import rebuild
 from keras_yolo_backbones.quantization.keeping import float_nodes
-from keras_yolo_backbones.quantization.layers import QUANTIZED, Converted, FakeQuant
+from keras_yolo_backbones.quantization.layers import QUANTIZED, Converted, FakeQuant, RoundedAdd
 from keras_yolo_backbones.quantization.lower import KERNELS, tensor_names
 from keras_yolo_backbones.quantization.ranges import Plan
 from keras_yolo_backbones.quantization.scales import Scales, carried
@@ -124,9 +124,23 @@ class _FakeQuantization:
     def _layer(self, node: Node) -> Any:
         """A copy of the node's layer, with a fake-quantized kernel if it has one."""
         if id(node.layer) not in self._layers:
-            quantized = self._has_kernel(node) and node not in self._floats
-            self._layers[id(node.layer)] = self._quantized(node.layer) if quantized else copied(node.layer)
+            self._layers[id(node.layer)] = self._made(node)
         return self._layers[id(node.layer)]
+
+    def _made(self, node: Node) -> Any:
+        has_kernel = self._has_kernel(node)
+        if node in self._floats:
+            return copied(node.layer)
+        if has_kernel:
+            return self._quantized(node.layer)
+        if type(node.layer) is keras.layers.Add and not self._learn:
+            return RoundedAdd(step=self._step(node), name=node.layer.name)
+        return copied(node.layer)
+
+    def _step(self, node: Node) -> float:
+        """The step that the output of `node` is rounded to, with the ReLU behind it if that is one operator with it."""
+        behind = self._graph.only_consumer(node) if self._scales.absorbed(node) else None
+        return self._plan.scale(self._names[behind or node])
 
     def _has_kernel(self, node: Node) -> bool:
         if type(node.layer) in QUANTIZED:

@@ -14,7 +14,7 @@ from keras_yolo_backbones.graph.read import read
 from keras_yolo_backbones.graph.rewrite import rebuild
 from keras_yolo_backbones.graph.signature import image_input
 from keras_yolo_backbones.quantization.apply import apply, copied
-from keras_yolo_backbones.quantization.layers import FLOAT, Converted, FakeQuant, Log, fake_quantized
+from keras_yolo_backbones.quantization.layers import FLOAT, Converted, FakeQuant, Log, RoundedAdd, fake_quantized
 from keras_yolo_backbones.quantization.planning import lowered, plan_lowered
 from keras_yolo_backbones.quantization.ranges import as_plan
 
@@ -83,6 +83,8 @@ def integer_form(model: keras.Model) -> keras.Model:
     def rule(node: Node, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if isinstance(node.layer, Log):
             return Log(floor=0.0, name=node.layer.name)(args[0])
+        if isinstance(node.layer, RoundedAdd):
+            return keras.layers.Add(name=node.layer.name)(args[0])
         if isinstance(node.layer, Converted):
             return keras.ops.ceil(args[0]) if node.layer.to == "float32" else args[0]
         if type(node.layer) not in FLOAT:

@@ -64,6 +64,29 @@ class Converted(keras.layers.Layer):
 
 
 @keras.saving.register_keras_serializable(PACKAGE)
+class RoundedAdd(keras.layers.Add):
+    """A sum of two whose ties are rounded up, as integers are.
+
+    Scales that are multiples of each other are common (ReLU6 gives 6/255 and 12/255), and then so are sums that lie
+    half way between two steps; in float32 they fall to either side.
+
+    Args:
+        step: between the values that the sum is rounded to.
+    """
+
+    def __init__(self, *, step: float, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.step = step
+
+    def call(self, inputs: Any) -> Any:
+        # About as much as float32 is off by: no less decides on a tie, and more would decide on what is close to one.
+        return super().call(inputs) + self.step * 2.0**-15
+
+    def get_config(self) -> dict[str, Any]:
+        return super().get_config() | {"step": self.step}
+
+
+@keras.saving.register_keras_serializable(PACKAGE)
 class _Values(keras.initializers.Initializer):
     """Fixed values."""
 

@@ -1,0 +1,55 @@
+"""A trained detector: its int8 file computes what its fake-quantized model says, nearly value for value."""
+
+from __future__ import annotations
+
+import keras
+import numpy as np
+import pytest
+from ai_edge_litert.interpreter import Interpreter
+from conftest import DATA
+
+import keras_yolo_backbones as kyb
+from keras_yolo_backbones.export.function import run
+from keras_yolo_backbones.export.litert import quantize
+
+
+def trained(detector, activation):
+    """The detector that `run.py` trains (seed 0), kernels in half precision, with its backbone's levels as outputs."""
+    whole = detector.build_detector("v8-n", activation)
+    with np.load(DATA / "digits" / f"v8-n-{activation}.npz") as content:
+        whole.set_weights([np.float32(content[name]) for name in content.files])
+    levels = {
+        level: whole.get_layer(name).output for level, name in (("P3", "stage3.cv2.act"), ("P4", "stage4.cv2.act"))
+    }
+    return keras.Model(whole.input, {**levels, **whole.output}, name=whole.name)
+
+
+def share_within(path, aware, images, steps):
+    """Output name -> share of the values where file and model are at most `steps` apart."""
+    runner = Interpreter(model_path=str(path)).get_signature_runner()
+    (entry,) = runner.get_input_details().values()
+    files = [runner(images=quantize(image[np.newaxis], entry)) for image in images]
+    found = {}
+    for name, wanted in run(aware, images).items():
+        scale, zero_point = runner.get_output_details()[name]["quantization"]
+        integers = np.rint(wanted / scale) + zero_point
+        distance = np.abs(integers - np.concatenate([file[name] for file in files]))
+        found[name] = float(np.mean(distance <= steps))
+    return found
+
+
+@pytest.mark.parametrize(
+    ("activation", "least"),
+    [
+        ("relu6", {"P3": 0.98, "P4": 0.98, "scores": 0.98, "boxes": 0.98}),
+        ("silu", {"P3": 0.98, "P4": 0.95, "scores": 0.95, "boxes": 0.90}),
+    ],
+)
+def test_the_file_follows_its_model_within_two_steps(digits_example, activation, least, tmp_path):
+    data, detector = digits_example
+    model = trained(detector, activation)
+    aware = kyb.quantize_aware(model, data.make_digits(64, seed=1000, training=True).images)
+    file = kyb.export_tflite(aware, tmp_path / "file.tflite")
+    images = np.float32(data.make_digits(16, seed=2000, training=False).images) / 255
+    found = share_within(file.path, aware, images, 2)
+    assert all(found[name] >= share for name, share in least.items()), found
