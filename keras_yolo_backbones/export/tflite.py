@@ -180,7 +180,7 @@ def _check_integer(listed: list[Operator], input_type: str) -> None:
     floats = [
         operator.name
         for operator in listed
-        if operator not in conversions and any("FLOAT" in kind for kind in operator.inputs + operator.outputs)
+        if operator not in conversions and any("FLOAT" in kind for kind in operator.kinds)
     ]
     if floats:
         raise ExportError(f"operators that stay float in int8: {', '.join(sorted(set(floats)))}.")
