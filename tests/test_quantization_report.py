@@ -65,7 +65,8 @@ def test_the_command_goes_all_the_way(model, photographs, tmp_path, capsys):
     stem = "v3-tiny-relu6-qat"
     names = {path.name for path in (tmp_path / "out").iterdir()}
     assert names == {
-        *(f"{stem}.tflite", f"{stem}.tflite.json", f"{stem}.plan.json", f"{stem}.report.json", f"{stem}.checkpoints")
+        *(f"{stem}.tflite", f"{stem}.tflite.json", f"{stem}.plan.json", f"{stem}.report.json", f"{stem}.report.png"),
+        f"{stem}.checkpoints",
     }
     told = json.loads((tmp_path / "out" / f"{stem}.report.json").read_text())
     assert told["levels"]["P3"]["snr_db"] > 15

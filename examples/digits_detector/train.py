@@ -9,8 +9,8 @@ import numpy as np
 from data import make_digits, targets
 from detector import box_loss, build_detector, score_loss
 
-IMAGES = 4000
-EPOCHS = 20
+IMAGES = 16000
+EPOCHS = 8
 
 
 def train_float(name: str, activation: str, seed: int, folder: Path) -> keras.Model:

@@ -54,6 +54,9 @@ def add(subparsers: argparse._SubParsersAction) -> None:
     tflite.add_argument("--precision", default="float32", help="float32, float16, dynamic or int8")
     tflite.add_argument("--calibration", metavar="DIR", help="a folder of photographs, for int8")
     tflite.add_argument("--input-type", help="of an int8 file: int8 (default), uint8 or float32")
+    tflite.add_argument(
+        "--keep-float", nargs="+", default=[], metavar="LAYER", help="layers that stay float in an int8 file"
+    )
     onnx = parser.add_argument_group("onnx")
     onnx.add_argument("--opset", type=int, default=17, help="13 … 18")
     onnx.add_argument("--layout", default="nhwc", help="nhwc (default) or nchw")
@@ -127,4 +130,5 @@ def _export(model: keras.Model, format: str, args: argparse.Namespace) -> Artifa
         precision=args.precision,
         calibration=args.calibration,
         input_type=args.input_type,
+        keep_float=args.keep_float,
     )

@@ -3,18 +3,28 @@
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import json
+import tempfile
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 
 from keras_yolo_backbones.commands.common import add_model_arguments, build_model, working
 from keras_yolo_backbones.commands.export import artifact_table, load
 
+if TYPE_CHECKING:
+    import keras
+
+    from keras_yolo_backbones.quantization import Plan, Report
+    from keras_yolo_backbones.quantization.calibration import Calibration
+
 EXAMPLES = """\
 examples:
   kyb quantize v8-s --activation relu6 --weights my-v8s.weights.h5 --images photos/ --out build/
   kyb quantize v8-s --weights my-v8s.weights.h5 --images photos/ --epochs 0 --method mse --out build/
+  kyb quantize v8-s --weights my-v8s.weights.h5 --images photos/ --keep-float stage5 'spp.cv?' --out build/
 """
 
 
@@ -35,6 +45,9 @@ def add(subparsers: argparse._SubParsersAction) -> None:
     parser.add_argument("--batch-size", type=int, default=8)
     parser.add_argument("--learning-rate", type=float, default=3e-5)
     parser.add_argument("--method", default="minmax", help="of the ranges: minmax (default), percentile or mse")
+    parser.add_argument(
+        "--keep-float", nargs="+", default=[], metavar="LAYER", help="layers that stay float, as the report names them"
+    )
     parser.add_argument("--out", required=True, metavar="DIR", help="the folder to write to")
     parser.set_defaults(run=run)
 
@@ -57,7 +70,11 @@ def run(args: argparse.Namespace, console: Console) -> int:
     with working(console, f"planning on {len(samples)} images"):
         plan = quantization.plan(model, samples, method=args.method)
         plan.save(folder / f"{stem}.plan.json")
-        aware = quantization.quantize_aware(model, plan)
+        aware = quantization.quantize_aware(model, plan, keep_float=args.keep_float)
+    if args.keep_float:
+        with working(console, "measuring what float layers bring"):
+            bought = _bought(model, plan, aware, samples)
+        print(bought)
     if args.epochs:
         told = quantization.distill(
             model,
@@ -75,8 +92,30 @@ def run(args: argparse.Namespace, console: Console) -> int:
         artifact = export_tflite(aware, folder / f"{stem}.tflite")
     with working(console, "comparing with float"):
         report = quantization.report(model, artifact.path, samples)
-    Path(folder / f"{stem}.report.json").write_text(json.dumps(report.as_dict(), indent=1) + "\n", encoding="utf-8")
+    _write(report, folder / f"{stem}.report")
     output = Console()
     output.print(artifact_table([artifact]))
     output.print(str(report), markup=False, highlight=False, soft_wrap=True)
     return 0
+
+
+def _bought(model: keras.Model, plan: Plan, aware: keras.Model, samples: Calibration) -> str:
+    """What float layers bring before any tuning, against the same plan without them."""
+    from keras_yolo_backbones import quantization
+    from keras_yolo_backbones.export.tflite import export_tflite
+
+    forms = {"with float layers": aware, "all int8": quantization.quantize_aware(model, plan)}
+    with tempfile.TemporaryDirectory() as folder:
+        kept, full = (
+            quantization.report(model, export_tflite(form, Path(folder) / f"{name}.tflite").path, samples)
+            for name, form in forms.items()
+        )
+    return f"before tuning, {kept.bought(full)}"
+
+
+def _write(report: Report, path: Path) -> None:
+    """The report as JSON and, where matplotlib is installed, as a plot."""
+    text = json.dumps(report.as_dict(), indent=1) + "\n"
+    path.with_name(f"{path.name}.json").write_text(text, encoding="utf-8")
+    if importlib.util.find_spec("matplotlib"):
+        report.save_plot(path.with_name(f"{path.name}.png"))

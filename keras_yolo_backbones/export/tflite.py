@@ -18,9 +18,16 @@ from keras_yolo_backbones.export.files import check_file_target, staged
 from keras_yolo_backbones.export.function import deployable, frozen_function, require_tensorflow, save_signatures
 from keras_yolo_backbones.export.litert import LiteModel, Operator, operators, tally
 from keras_yolo_backbones.export.manifest import Artifact, file_digest, make_manifest, write_manifest
+from keras_yolo_backbones.export.passing import finished
 from keras_yolo_backbones.graph.signature import image_input
 from keras_yolo_backbones.graph.upsample import upsampling_as_resize
-from keras_yolo_backbones.quantization.aware import integer_form, is_fake_quantized
+from keras_yolo_backbones.quantization.aware import (
+    conversions,
+    float_layers,
+    integer_form,
+    is_fake_quantized,
+    quantize_aware,
+)
 from keras_yolo_backbones.quantization.calibration import Calibration, calibration_images
 from keras_yolo_backbones.quantization.lower import lower
 from keras_yolo_backbones.quantization.tfmot import is_tfmot, tfmot_function, tfmot_input
@@ -38,6 +45,7 @@ def export_tflite(
     input_type: str | None = None,
     image_size: int | tuple[int, int] | None = None,
     least_snr_db: float | None = None,
+    keep_float: Sequence[str] = (),
 ) -> Artifact:
     """Write a TFLite file of batch 1 with one signature: the model's input name -> its output names.
 
@@ -52,6 +60,8 @@ def export_tflite(
             cost one QUANTIZE at the input. Outputs are int8.
         image_size: side or (height, width), for a model that leaves them open.
         least_snr_db: the weakest agreement that passes, by default `LEAST_SNR_DB[precision]`.
+        keep_float: layers that stay float in an int8 file; see `quantize_aware`, which takes them for models that are
+            trained.
 
     Returns:
         The file and its manifest, after the file has run and agreed with the model.
@@ -64,20 +74,23 @@ def export_tflite(
     require_tensorflow()
     target = check_file_target(path, ".tflite")
     precision = precision or ("int8" if _has_ranges(model) else "float32")
-    _check_options(model, precision, calibration, input_type)
+    _check_options(model, precision, calibration, input_type, keep_float)
     images = tfmot_input(model) if is_tfmot(model) else image_input(model)
     size = images.sized(image_size)
     bound = LEAST_SNR_DB[precision] if least_snr_db is None else least_snr_db
     samples = None
     if calibration is not None:
         samples = calibration_images(calibration, shape=size, scale=images.largest)
-    content = _convert(model, images.name, size, precision, samples, input_type or "int8")
+    # The converter's own calibration knows no exceptions; a plan gives the same file and does.
+    planned = quantize_aware(model, samples, keep_float=keep_float) if keep_float else model
+    kept = [] if is_tfmot(planned) else float_layers(planned)
+    content = _convert(planned, images.name, size, precision, None if keep_float else samples, input_type or "int8")
 
     with staged(target) as temporary, staged(target.with_name(f"{target.name}.json")) as manifest_file:
         temporary.write_bytes(content)
         listed = operators(temporary)
         if precision == "int8":
-            _check_integer(listed, input_type or "int8")
+            _check_integer(listed, input_type or "int8", conversions(planned) if kept else {})
         batches: Sequence[np.ndarray] = samples[:4] if samples is not None else [check_images(size, images.largest)]
         runner = LiteModel(temporary)
         found = compare(model, runner, batches, what=target.name, least_snr_db=bound)
@@ -92,18 +105,23 @@ def export_tflite(
             least_snr_db=bound,
             quantization=runner.tensors(),
             operators=tally(listed),
+            **({"float_layers": kept} if kept else {}),
         )
         manifest["sha256"]["file"] = file_digest(temporary)
         write_manifest(manifest, manifest_file)
     return Artifact(target, manifest)
 
 
-def _check_options(model: keras.Model, precision: str, calibration: Any, input_type: str | None) -> None:
+def _check_options(
+    model: keras.Model, precision: str, calibration: Any, input_type: str | None, keep_float: Sequence[str]
+) -> None:
     if precision not in PRECISIONS:
         raise one_of("precision", precision, PRECISIONS)
-    if precision != "int8" and (calibration is not None or input_type is not None):
-        raise ArgumentError(f'calibration and input_type go with precision="int8", not {precision!r}.')
+    if precision != "int8" and (calibration is not None or input_type is not None or keep_float):
+        raise ArgumentError(f'calibration, input_type and keep_float go with precision="int8", not {precision!r}.')
     if _has_ranges(model):
+        if keep_float:
+            raise ArgumentError(f"{model.name!r} is fake-quantized: say keep_float=… to quantize_aware.")
         if precision != "int8" or calibration is not None:
             raise ArgumentError(
                 f"{model.name!r} is fake-quantized: its file is int8 and its ranges are its own; leave out precision "
@@ -131,6 +149,7 @@ def _convert(
 ) -> bytes:
     # Signatures, and with them the names of the outputs, survive only on the way over a SavedModel.
     spec = tf.TensorSpec((1, *size), tf.float32, name=name)
+    keeps_float = not is_tfmot(model) and conversions(model)["float32"] > 0
     if is_tfmot(model):
         call = tfmot_function(model, spec)
     elif precision == "int8":
@@ -149,13 +168,14 @@ def _convert(
             converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
         if precision == "int8":
             converter.inference_input_type = INPUT_TYPES[input_type]
-            converter.inference_output_type = tf.int8
+            converter.inference_output_type = tf.float32 if keeps_float else tf.int8
         try:
             with warnings.catch_warnings():
                 warnings.filterwarnings("ignore", message=r"\s*Warning: tf.lite.Interpreter is deprecated")
-                return converter.convert()
+                content = converter.convert()
         except Exception as error:
             raise ExportError(f"the TFLite converter refuses {model.name!r}: {str(error).splitlines()[0]}") from error
+    return finished(content) if keeps_float else content
 
 
 def _representative(samples: Calibration, name: str) -> Iterator[dict[str, np.ndarray]]:
@@ -173,16 +193,23 @@ def _representative(samples: Calibration, name: str) -> Iterator[dict[str, np.nd
         yield {name: image}
 
 
-def _check_integer(listed: list[Operator], input_type: str) -> None:
-    """Raise unless every operator works on integers; the one at the input may convert."""
-    allowed = 0 if input_type == "int8" else 1
-    conversions = [operator for operator in listed if operator.name in ("QUANTIZE", "DEQUANTIZE")]
+def _check_integer(listed: list[Operator], input_type: str, inside: dict[str, int]) -> None:
+    """Raise unless every operator works on integers; the one at the input may convert.
+
+    Args:
+        listed: the file's operators.
+        input_type: of the file.
+        inside: for a file with float layers: how many tensors become `"float32"` and how many `"int8"`.
+    """
+    names = [operator.name for operator in listed]
+    most = {"QUANTIZE": inside.get("int8", 0) + (input_type != "int8"), "DEQUANTIZE": inside.get("float32", 0)}
     floats = [
         operator.name
         for operator in listed
-        if operator not in conversions and any("FLOAT" in kind for kind in operator.kinds)
+        if operator.name not in most and any("FLOAT" in kind for kind in operator.kinds)
     ]
-    if floats:
+    if floats and not inside:
         raise ExportError(f"operators that stay float in int8: {', '.join(sorted(set(floats)))}.")
-    if len(conversions) > allowed:
-        raise ExportError(f"{len(conversions)} QUANTIZE or DEQUANTIZE operators, at most {allowed} expected.")
+    for name, count in most.items():
+        if names.count(name) > count:
+            raise ExportError(f"{names.count(name)} {name} operators, at most {count} expected.")

@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import keras
 import numpy as np
-from keras import tree
 
-from keras_yolo_backbones.errors import ArgumentError, CalibrationError, GraphError, one_of
-from keras_yolo_backbones.graph.ir import Graph, Node, Value
+from keras_yolo_backbones.errors import ArgumentError, one_of
+from keras_yolo_backbones.graph.ir import Node
 from keras_yolo_backbones.graph.read import read
 from keras_yolo_backbones.graph.rewrite import rebuild
 from keras_yolo_backbones.graph.signature import image_input
-from keras_yolo_backbones.quantization.layers import FLOAT, QUANTIZED, FakeQuant, Log, fake_quantized
-from keras_yolo_backbones.quantization.lower import KERNELS, tensor_names
+from keras_yolo_backbones.quantization.apply import apply, copied
+from keras_yolo_backbones.quantization.layers import FLOAT, Converted, FakeQuant, Log, fake_quantized
 from keras_yolo_backbones.quantization.planning import lowered, plan_lowered
-from keras_yolo_backbones.quantization.ranges import Plan, as_plan
-from keras_yolo_backbones.quantization.scales import Scales
+from keras_yolo_backbones.quantization.ranges import as_plan
 
 ENGINES = ("keras", "tfmot")
 
@@ -30,6 +29,7 @@ def quantize_aware(
     method: str = "minmax",
     image_size: int | tuple[int, int] | None = None,
     learn_ranges: bool = False,
+    keep_float: Sequence[str] = (),
 ) -> Any:
     """A model that computes as the int8 file will, and that can be trained.
 
@@ -45,9 +45,12 @@ def quantize_aware(
         method: of the ranges, see `plan`.
         image_size: side or (height, width), for a model that leaves them open.
         learn_ranges: whether training also moves the ranges of activations; engine `"keras"` only.
+        keep_float: layers that stay float in the file, by the names that the plan and `report` give them; `"stage4"`
+            means all of `"stage4.…"`, `*` and `?` are wildcards. There are as few conversions around them as can be;
+            inputs and outputs stay int8. Engine `"keras"` only.
 
     Raises:
-        ArgumentError: an option that is not allowed.
+        ArgumentError: an option that is not allowed, or `keep_float` names a layer that the model lacks.
         CalibrationError: images that cannot be used, or a plan for another model.
         GraphError: a layer that quantization, or the engine, does not know, named.
     """
@@ -55,6 +58,8 @@ def quantize_aware(
         raise one_of("engine", engine, ENGINES)
     if learn_ranges and engine != "keras":
         raise ArgumentError(f'learn_ranges goes with engine="keras", not {engine!r}.')
+    if keep_float and engine != "keras":
+        raise ArgumentError(f'keep_float goes with engine="keras", not {engine!r}.')
     primitive = lowered(model)
     ready = as_plan(calibration)
     if ready is None:
@@ -64,130 +69,59 @@ def quantize_aware(
         from keras_yolo_backbones.quantization.tfmot import apply_tfmot
 
         return apply_tfmot(ready, primitive, largest)
-    return apply(ready, primitive, largest, learn_ranges=learn_ranges)
-
-
-def apply(plan: Plan, primitive: keras.Model, largest: float, *, learn_ranges: bool = False) -> keras.Model:
-    """Put a plan into a lowered model.
-
-    Args:
-        plan: made for this model.
-        primitive: from `lower`.
-        largest: the largest pixel value that the model takes.
-        learn_ranges: whether ranges are trainable.
-
-    Raises:
-        CalibrationError: the plan lacks a tensor or kernel of the model.
-    """
-    graph = read(primitive)
-    return rebuild(graph, _FakeQuantization(graph, Scales(graph, largest), plan, learn_ranges))
-
-
-class _FakeQuantization:
-    """The rule: every kernel and every tensor that int8 rounds goes through fake quantization."""
-
-    def __init__(self, graph: Graph, scales: Scales, plan: Plan, learn_ranges: bool) -> None:
-        self._scales, self._plan, self._learn = scales, plan, learn_ranges
-        self._names = tensor_names(graph)
-        self._layers: dict[int, Any] = {}
-        self._quants: dict[str, FakeQuant] = {}
-        self._inputs: dict[Node, Any] = {}
-
-    def __call__(self, node: Node, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        converts = iter(self._scales.converts(node))
-
-        def enter(old: Any, new: Any) -> Any:
-            return self._entering(old, new, node, next(converts)) if isinstance(old, Value) else new
-
-        args, kwargs = tree.map_structure(enter, (node.args, node.kwargs), (args, kwargs))
-        result = self._layer(node)(*args, **kwargs)
-        if self._scales.absorbed(node) or not self._scales.rounds(node):
-            return result
-        return self._quant(node)(result)
-
-    def _entering(self, value: Value, tensor: Any, node: Node, converts: bool) -> Any:
-        """What `node` takes in place of `tensor`."""
-        source = value.node
-        if isinstance(source.layer, keras.layers.InputLayer):
-            if source not in self._inputs:
-                self._inputs[source] = self._quant(source)(tensor)
-            tensor = self._inputs[source]
-        return self._quant(node)(tensor) if converts else tensor
-
-    def _quant(self, node: Node) -> FakeQuant:
-        """The layer that rounds the output of `node`: one for all tensors of its group."""
-        name = self._names[self._scales.group(node)]
-        if name not in self._quants:
-            low, high = self._plan.range(self._names[node])
-            learn = self._learn and self._scales.fixed(node) is None
-            self._quants[name] = FakeQuant(low, high, learn=learn, name=f"{name}.quant")
-        return self._quants[name]
-
-    def _layer(self, node: Node) -> Any:
-        """A copy of the node's layer, with a fake-quantized kernel if it has one."""
-        if id(node.layer) not in self._layers:
-            self._layers[id(node.layer)] = self._quantized(node.layer) if self._has_kernel(node) else _copy(node.layer)
-        return self._layers[id(node.layer)]
-
-    def _has_kernel(self, node: Node) -> bool:
-        if type(node.layer) in QUANTIZED:
-            return True
-        if isinstance(node.layer, KERNELS):
-            raise GraphError(f"layer {node.name!r}: quantization does not know {type(node.layer).__name__}.")
-        return False
-
-    def _quantized(self, layer: keras.Layer) -> keras.Layer:
-        copy = _copy(layer, QUANTIZED[type(layer)][0])
-        copy.set_weights(clipped(self._plan, layer))
-        return copy
-
-
-def clipped(plan: Plan, layer: keras.Layer) -> list[np.ndarray]:
-    """The weights of a layer of a lowered model, its kernel cut off where the plan says.
-
-    Raises:
-        CalibrationError: the plan has no such kernel.
-    """
-    if type(layer) not in QUANTIZED:
-        return layer.get_weights()
-    kernel, *rest = layer.get_weights()
-    _, axes = QUANTIZED[type(layer)]
-    shape = [side if axis - kernel.ndim in axes else 1 for axis, side in enumerate(kernel.shape)]
-    limits = np.float32(plan.kernels.get(layer.name, ()))
-    if limits.size != np.prod(shape):
-        raise CalibrationError(f"the plan for {plan.model!r} has no kernel {layer.name!r} of this size.")
-    bounds = limits.reshape(shape)
-    return [np.clip(kernel, -bounds, bounds), *rest]
-
-
-def _copy(layer: Any, kind: Any = None) -> Any:
-    """A copy with the same weights, of another type if `kind` is given."""
-    copy = (kind or type(layer)).from_config(layer.get_config())
-    if isinstance(layer, keras.Layer) and layer.weights:
-        copy.build(layer.input.shape if not isinstance(layer.input, list) else [t.shape for t in layer.input])
-        copy.set_weights(layer.get_weights())
-    return copy
+    return apply(ready, primitive, largest, learn_ranges=learn_ranges, keep_float=keep_float)
 
 
 def integer_form(model: keras.Model) -> keras.Model:
-    """What converters get of a lowered or fake-quantized model: rounded kernels in plain layers, no floor under Log."""
+    """What converters get of a lowered or fake-quantized model: rounded kernels in plain layers, no floor under Log.
+
+    Where an integer tensor is to become float, and then at the outputs too, stands a `ceil`: the converter has no
+    integer form of that, so that it leaves what is behind in float. It is taken out of the file afterwards.
+    """
     layers: dict[int, Any] = {}
 
     def rule(node: Node, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if isinstance(node.layer, Log):
             return Log(floor=0.0, name=node.layer.name)(args[0])
+        if isinstance(node.layer, Converted):
+            return keras.ops.ceil(args[0]) if node.layer.to == "float32" else args[0]
         if type(node.layer) not in FLOAT:
             return NotImplemented
         if id(node.layer) not in layers:
             kind, axes = FLOAT[type(node.layer)]
             kernel, *rest = node.layer.get_weights()
-            layers[id(node.layer)] = copy = _copy(node.layer, kind)
-            copy.set_weights([np.asarray(fake_quantized(keras.ops.convert_to_tensor(kernel), axes)), *rest])
+            rounded = np.asarray(fake_quantized(keras.ops.convert_to_tensor(kernel), axes))
+            weights = [rounded, *rest]
+            layers[id(node.layer)] = copied(node.layer, kind, config=node.layer.plain_config(), weights=weights)
         return layers[id(node.layer)](*args, **kwargs)
 
-    return rebuild(read(model), rule)
+    plain = rebuild(read(model), rule)
+    if not conversions(model)["float32"]:
+        return plain
+    return keras.Model(plain.input, keras.tree.map_structure(keras.ops.ceil, plain.output), name=plain.name)
 
 
 def is_fake_quantized(model: Any) -> bool:
     """Whether the model came from `quantize_aware`."""
     return any(isinstance(layer, FakeQuant) for layer in getattr(model, "layers", ()))
+
+
+def conversions(model: keras.Model) -> dict[str, int]:
+    """How many tensors become `"float32"` and how many become `"int8"` inside a model from `quantize_aware`."""
+    kinds = [layer.to for layer in model.layers if isinstance(layer, Converted)]
+    return {to: kinds.count(to) for to in ("float32", "int8")}
+
+
+def float_layers(model: keras.Model) -> list[str]:
+    """The layers of a model from `quantize_aware` that are computed in float, in order."""
+    found: dict[Node, str] = {}
+    for node in read(model).nodes:
+        if isinstance(node.layer, Converted):
+            continue
+        if any(_gives_float(value.node) or value.node in found for value in node.inputs):
+            found[node] = node.name
+    return list(found.values())
+
+
+def _gives_float(node: Node) -> bool:
+    return isinstance(node.layer, Converted) and node.layer.to == "float32"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import keras
@@ -41,6 +42,28 @@ class FakeQuant(keras.layers.Layer):
 
 
 @keras.saving.register_keras_serializable(PACKAGE)
+class Converted(keras.layers.Layer):
+    """Marks where the file converts a tensor; changes nothing.
+
+    Args:
+        to: `"float32"`, behind an integer tensor, or `"int8"`, behind a float one that is rounded next.
+    """
+
+    def __init__(self, to: str, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.to = to
+
+    def call(self, x: Any) -> Any:
+        return x
+
+    def compute_output_shape(self, input_shape: Any) -> Any:
+        return input_shape
+
+    def get_config(self) -> dict[str, Any]:
+        return super().get_config() | {"to": self.to}
+
+
+@keras.saving.register_keras_serializable(PACKAGE)
 class _Values(keras.initializers.Initializer):
     """Fixed values."""
 
@@ -54,55 +77,92 @@ class _Values(keras.initializers.Initializer):
         return {"values": self.values}
 
 
+class _Quantized:
+    """What the layers below share.
+
+    Args:
+        input_step: the step between neighbouring values of the input in int8. With it the bias, too, is rounded as the
+            file holds it: to whole multiples of input step times kernel step. `None` leaves the bias exact.
+    """
+
+    _axes: tuple[int, ...]
+
+    def __init__(self, *args: Any, input_step: float | None = None, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.input_step = input_step
+
+    def get_config(self) -> dict[str, Any]:
+        return self.plain_config() | {"input_step": self.input_step}
+
+    def plain_config(self) -> dict[str, Any]:
+        """The config of the layer that this one is without rounding."""
+        return super().get_config()  # type: ignore[misc]
+
+    def _with_bias(self, outputs: Any) -> Any:
+        if not self.use_bias:  # type: ignore[attr-defined]
+            return outputs
+        bias = self.bias  # type: ignore[attr-defined]
+        if self.input_step:
+            step = self.input_step * largest_weights(self.kernel, self._axes) / 127  # type: ignore[attr-defined]
+            bias = bias + ops.stop_gradient(ops.round(bias / step) * step - bias)
+        return ops.add(outputs, bias)
+
+
 @keras.saving.register_keras_serializable(PACKAGE)
-class QuantizedConv2D(keras.layers.Conv2D):
-    """Conv2D whose kernel is fake-quantized per filter."""
+class QuantizedConv2D(_Quantized, keras.layers.Conv2D):
+    """Conv2D without activation, whose kernel is fake-quantized per filter."""
 
-    def convolution_op(self, inputs: Any, kernel: Any) -> Any:
-        return super().convolution_op(inputs, fake_quantized(kernel, (-1,)))
-
-
-@keras.saving.register_keras_serializable(PACKAGE)
-class QuantizedDepthwiseConv2D(keras.layers.DepthwiseConv2D):
-    """DepthwiseConv2D without activation, whose kernel is fake-quantized per output channel."""
+    _axes = (-1,)
 
     def call(self, inputs: Any) -> Any:
-        kernel = fake_quantized(self.kernel, (-2, -1))
+        return self._with_bias(self.convolution_op(inputs, fake_quantized(self.kernel, self._axes)))
+
+
+@keras.saving.register_keras_serializable(PACKAGE)
+class QuantizedDepthwiseConv2D(_Quantized, keras.layers.DepthwiseConv2D):
+    """DepthwiseConv2D without activation, whose kernel is fake-quantized per output channel."""
+
+    _axes = (-2, -1)
+
+    def call(self, inputs: Any) -> Any:
         outputs = ops.depthwise_conv(
             inputs,
-            kernel,
+            fake_quantized(self.kernel, self._axes),
             strides=self.strides,
             padding=self.padding,
             dilation_rate=self.dilation_rate,
             data_format=self.data_format,
         )
-        return ops.add(outputs, self.bias) if self.use_bias else outputs
+        return self._with_bias(outputs)
 
 
 @keras.saving.register_keras_serializable(PACKAGE)
-class QuantizedConv2DTranspose(keras.layers.Conv2DTranspose):
+class QuantizedConv2DTranspose(_Quantized, keras.layers.Conv2DTranspose):
     """Conv2DTranspose without activation, whose kernel is fake-quantized per filter."""
+
+    _axes = (-2,)
 
     def call(self, inputs: Any) -> Any:
         outputs = ops.conv_transpose(
             inputs,
-            fake_quantized(self.kernel, (-2,)),
+            fake_quantized(self.kernel, self._axes),
             strides=list(self.strides),
             output_padding=self.output_padding,
             padding=self.padding,
             dilation_rate=self.dilation_rate,
             data_format=self.data_format,
         )
-        return ops.add(outputs, self.bias) if self.use_bias else outputs
+        return self._with_bias(outputs)
 
 
 @keras.saving.register_keras_serializable(PACKAGE)
-class QuantizedDense(keras.layers.Dense):
+class QuantizedDense(_Quantized, keras.layers.Dense):
     """Dense layer without activation, whose kernel is fake-quantized per unit."""
 
+    _axes = (-1,)
+
     def call(self, inputs: Any) -> Any:
-        outputs = ops.matmul(inputs, fake_quantized(self.kernel, (-1,)))
-        return ops.add(outputs, self.bias) if self.use_bias else outputs
+        return self._with_bias(ops.matmul(inputs, fake_quantized(self.kernel, self._axes)))
 
 
 QUANTIZED: dict[type, tuple[type, tuple[int, ...]]] = {
@@ -124,19 +184,27 @@ def fake_quantized(kernel: Any, axes: tuple[int, ...]) -> Any:
         kernel: float32.
         axes: the neighbouring axes that run over output channels.
     """
+    flat, ordered, order = _channels_last(kernel, axes)
+    limit = largest_weights(kernel, axes)
+    flat = fake_quant_with_min_max_vars(flat, -limit, limit, narrow_range=True, axis=-1)
+    ordered = ops.reshape(flat, ordered)
+    return ops.transpose(ordered, [order.index(axis) for axis in range(len(order))])
+
+
+def largest_weights(kernel: Any, axes: tuple[int, ...]) -> Any:
+    """The largest absolute weight of each output channel, a vector; no gradient goes through it."""
+    flat, *_ = _channels_last(kernel, axes)
+    return ops.stop_gradient(ops.maximum(ops.max(ops.abs(flat), axis=0), 1e-9))
+
+
+def _channels_last(kernel: Any, axes: tuple[int, ...]) -> tuple[Any, tuple[int, ...], list[int]]:
+    """(weights, output channels), and the shape and order of axes of the kernel before it was made two-dimensional."""
     rank = len(kernel.shape)
     channels = [axis % rank for axis in axes]
-    rest = [axis for axis in range(rank) if axis not in channels]
-    order = rest + channels
+    order = [axis for axis in range(rank) if axis not in channels] + channels
+    shape = tuple(kernel.shape[axis] for axis in order)
     ordered = ops.transpose(kernel, order) if order != list(range(rank)) else kernel
-    count = 1
-    for axis in channels:
-        count *= kernel.shape[axis]
-    flat = ops.reshape(ordered, (-1, count))
-    limit = ops.stop_gradient(ops.maximum(ops.max(ops.abs(flat), axis=0), 1e-9))
-    flat = fake_quant_with_min_max_vars(flat, -limit, limit, narrow_range=True, axis=-1)
-    ordered = ops.reshape(flat, ordered.shape)
-    return ops.transpose(ordered, [order.index(axis) for axis in range(rank)]) if ordered is not kernel else ordered
+    return ops.reshape(ordered, (-1, math.prod(shape[-len(channels) :]))), shape, order
 
 
 @keras.saving.register_keras_serializable(PACKAGE)

@@ -15,7 +15,7 @@ import numpy as np
 
 from keras_yolo_backbones.errors import ArgumentError
 from keras_yolo_backbones.export.function import run
-from keras_yolo_backbones.export.litert import LiteModel, dequantize, quantize
+from keras_yolo_backbones.export.litert import LiteModel, dequantize, operators, quantize
 from keras_yolo_backbones.graph.agreement import Agreement, agreement
 from keras_yolo_backbones.graph.ir import Node, Value
 from keras_yolo_backbones.graph.read import read
@@ -38,6 +38,7 @@ class LayerLoss:
         drop_db: by how much that is below the weakest of the layer's inputs: the loss that arises here.
         cosine: between the two, as vectors.
         saturation: share of the float values that lie outside the tensor's range.
+        dtype: what the file computes it in: `"int8"`, or `"float32"` for what `keep_float` named.
     """
 
     name: str
@@ -45,6 +46,7 @@ class LayerLoss:
     drop_db: float
     cosine: float
     saturation: float
+    dtype: str = "int8"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,12 +58,16 @@ class Report:
         images: how many images were compared.
         levels: output name -> agreement.
         layers: in the network's order.
+        size: of the file, in bytes.
+        conversions: QUANTIZE and DEQUANTIZE operators in it.
     """
 
     file: str
     images: int
     levels: dict[str, Agreement]
     layers: list[LayerLoss]
+    size: int
+    conversions: int
 
     def worst(self, count: int = 5) -> list[LayerLoss]:
         """The layers where most signal is lost, most first."""
@@ -71,11 +77,22 @@ class Report:
         """Everything as plain data, for JSON."""
         return dataclasses.asdict(self) | {"worst": [layer.name for layer in self.worst()]}
 
+    def gains(self, before: Report) -> dict[str, float]:
+        """Output name -> by how many dB its signal-to-noise ratio is above that in `before`."""
+        return {name: found.snr_db - before.levels[name].snr_db for name, found in self.levels.items()}
+
+    def bought(self, before: Report) -> str:
+        """What the float layers of this file brought and cost, against a file of the same model without them."""
+        count = sum(layer.dtype == "float32" for layer in self.layers)
+        cost = f"{self.conversions - before.conversions:+d} conversions, {(self.size - before.size) / 1e3:+.0f} kB"
+        gains = ", ".join(f"{name} {gain:+.1f} dB" for name, gain in self.gains(before).items())
+        return f"{self.file}: {count} tensors in float bring {gains}; {cost}"
+
     def __str__(self) -> str:
         header = f"{'SNR dB':>7} {'drop':>6} {'cosine':>7} {'clipped':>8}"
         lines = [f"{self.file} against float, {self.images} images", header]
         for layer in self.layers:
-            mark = "  ← worst" if layer in self.worst(3) else ""
+            mark = "  float" if layer.dtype == "float32" else "  ← worst" if layer in self.worst(3) else ""
             lines.append(_line(layer.snr_db, layer.drop_db, layer.cosine, layer.saturation, layer.name) + mark)
         for name, found in self.levels.items():
             lines.append(f"{found.snr_db:7.1f} {'':>6} {found.cosine:7.4f} {'':>8}  {name} (output)")
@@ -128,18 +145,20 @@ def report(model: keras.Model, int8_file: str | os.PathLike[str], images: Any) -
     floats = _joined([[np.asarray(t) for t in keras.tree.flatten(watched(image, training=False))] for image in samples])
     integers = _joined(_run_all(path, [tensors[names[node]] for node in seen], samples))
     found = {
-        node: (agreement(a, b), _outside(a, tensors[names[node]]))
+        node: (agreement(a, b), tensors[names[node]], _outside(a, tensors[names[node]]))
         for node, a, b in zip(seen, floats, integers, strict=True)
     }
     layers = [_loss(node, names[node], found) for node in seen]
-    return Report(path.name, len(samples), _levels(model, lite, samples), layers)
+    kinds = [operator.name for operator in operators(path)]
+    conversions = kinds.count("QUANTIZE") + kinds.count("DEQUANTIZE")
+    return Report(path.name, len(samples), _levels(model, lite, samples), layers, path.stat().st_size, conversions)
 
 
-def _loss(node: Node, name: str, found: dict[Node, tuple[Agreement, float]]) -> LayerLoss:
-    own, outside = found[node]
+def _loss(node: Node, name: str, found: dict[Node, tuple[Agreement, dict[str, Any], float]]) -> LayerLoss:
+    own, tensor, outside = found[node]
     before = min((found[source][0].snr_db for source in _measured(node, found)), default=math.inf)
     start = min(before, 60.0)  # images are exact: no loss to speak of is 60 dB
-    return LayerLoss(name, own.snr_db, start - own.snr_db, own.cosine, outside)
+    return LayerLoss(name, own.snr_db, start - own.snr_db, own.cosine, outside, np.dtype(tensor["dtype"]).name)
 
 
 def _measured(node: Node, found: dict[Node, Any]) -> list[Node]:
@@ -162,10 +181,14 @@ _SUFFIX = re.compile(r"(_\d+)?$")
 
 
 def _named_tensors(path: Path, names: set[str]) -> dict[str, dict[str, Any]]:
-    """Layer name -> the int8 tensor that the file calls like it: `stem.act_1/Relu6;stem.conv_1/BiasAdd` is stem.act."""
+    """Layer name -> the tensor that the file calls like it: `stem.act_1/Relu6;stem.conv_1/BiasAdd` is stem.act.
+
+    Constants may be called like the layer too; they come first and have no batch of 1.
+    """
     found = {}
     for tensor in _interpreter(path).get_tensor_details():
-        if tensor["dtype"] != np.int8 or len(tensor["quantization_parameters"]["scales"]) != 1:
+        scales = len(tensor["quantization_parameters"]["scales"])
+        if (tensor["dtype"], scales) not in ((np.int8, 1), (np.float32, 0)) or list(tensor["shape"][:1]) != [1]:
             continue
         scope = tensor["name"].split(";")[0].split("/")[0]
         name = scope if scope in names else _SUFFIX.sub("", scope)
@@ -208,6 +231,8 @@ def _joined(images: list[list[np.ndarray]]) -> list[np.ndarray]:
 
 def _outside(values: np.ndarray, tensor: dict[str, Any]) -> float:
     """Share of the values that int8 cuts off: beyond half a step outside the range."""
+    if tensor["dtype"] == np.float32:
+        return 0.0
     scale, zero_point = tensor["quantization"]
     low, high = ((limit - zero_point) * scale for limit in (-128.5, 127.5))
     return float(np.mean((values < low) | (values > high)))

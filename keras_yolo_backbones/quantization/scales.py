@@ -78,8 +78,8 @@ class Scales:
         """For each input of `node`: whether it has another scale than the node forces on it."""
         if not passes_on(node.layer):
             return [False] * len(node.inputs)
-        carried = _carried(node)
-        return [value in carried and self.group(value.node) is not self.group(node) for value in node.inputs]
+        moved = carried(node)
+        return [value in moved and self.group(value.node) is not self.group(node) for value in node.inputs]
 
     def _add(self, node: Node) -> None:
         self._parent[node] = node
@@ -88,7 +88,7 @@ class Scales:
             self._fixed[node] = fixed
         if not passes_on(node.layer):
             return
-        sources = [self.group(value.node) for value in _carried(node)]
+        sources = [self.group(value.node) for value in carried(node)]
         ranges = {self._fixed.get(source) for source in sources}
         for source in sources:
             # What has a fixed scale meets others in a concat only through a conversion.
@@ -127,7 +127,7 @@ def passes_on(layer: Any) -> bool:
     )
 
 
-def _carried(node: Node) -> list[Value]:
+def carried(node: Node) -> list[Value]:
     """The inputs of `node` whose values it passes on; of another it takes the shape only."""
     return node.inputs[:1] if isinstance(node.layer, ReshapeLike) else node.inputs
 

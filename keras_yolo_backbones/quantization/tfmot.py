@@ -14,7 +14,7 @@ from keras_yolo_backbones.graph.ir import Node, Value
 from keras_yolo_backbones.graph.read import read
 from keras_yolo_backbones.graph.signature import ImageInput
 from keras_yolo_backbones.graph.twin import build_twin
-from keras_yolo_backbones.quantization.aware import clipped
+from keras_yolo_backbones.quantization.apply import clipped
 from keras_yolo_backbones.quantization.layers import QUANTIZED
 from keras_yolo_backbones.quantization.lower import tensor_names
 from keras_yolo_backbones.quantization.ranges import Plan

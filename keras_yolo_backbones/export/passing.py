@@ -1,0 +1,77 @@
+"""What the TFLite converter cannot do with integer files that hold float layers, done to the finished file."""
+
+from __future__ import annotations
+
+from typing import Any
+
+MARKER = "CEIL"
+"""The operator that `integer_form` puts where integers become floats."""
+
+
+def finished(content: bytes) -> bytes:
+    """A TFLite file with int8 outputs and without its `MARKER` operators, whose consumers take what they took.
+
+    Args:
+        content: of the file as converted, with float outputs behind a `MARKER` each: the converter would make them
+            int8 by removing the DEQUANTIZE before them, even where a float layer needs it. It has one subgraph.
+    """
+    from tensorflow.lite.tools import flatbuffer_utils
+
+    model = flatbuffer_utils.read_model_from_bytearray(bytearray(content))
+    graph = model.subgraphs[0]
+    taken, integers = _ends(model, graph, MARKER), _ends(model, graph, "DEQUANTIZE")
+    graph.outputs = [integers[taken[int(index)]] for index in graph.outputs]
+    for signature in model.signatureDefs:
+        for end in signature.outputs:
+            end.tensorIndex = integers[taken[int(end.tensorIndex)]]
+    for operator in graph.operators:
+        operator.inputs = [taken.get(int(index), int(index)) for index in operator.inputs]
+    _drop_unused(model, graph)
+    return bytes(flatbuffer_utils.convert_object_to_bytearray(model))
+
+
+def _ends(model: Any, graph: Any, name: str) -> dict[int, int]:
+    """Of all operators of a kind: the tensor that they give -> the one that they take."""
+    from ai_edge_litert import schema_py_generated as schema
+
+    code = getattr(schema.BuiltinOperator, name)
+    codes = [index for index, entry in enumerate(model.operatorCodes) if entry.builtinCode == code]
+    found = [operator for operator in graph.operators if operator.opcodeIndex in codes]
+    return {int(operator.outputs[0]): int(operator.inputs[0]) for operator in found}
+
+
+def _drop_unused(model: Any, graph: Any) -> None:
+    """Remove operators that give nothing that anyone takes, with their tensors."""
+    needed = {int(index) for index in (*graph.outputs, *graph.inputs)}
+    kept = []
+    for operator in reversed(graph.operators):
+        if needed & {int(index) for index in operator.outputs}:
+            kept.append(operator)
+            needed |= {int(index) for index in (*operator.inputs, *operator.outputs)}
+    dropped = {int(index) for operator in graph.operators for index in operator.outputs} - needed
+    graph.operators = kept[::-1]
+    _drop_tensors(model, graph, dropped)
+    _drop_codes(model)
+
+
+def _drop_tensors(model: Any, graph: Any, dropped: set[int]) -> None:
+    """Remove tensors that nothing uses any more, and number the others anew."""
+    kept = [index for index in range(len(graph.tensors)) if index not in dropped]
+    number = {old: new for new, old in enumerate(kept)} | {-1: -1}
+    graph.tensors = [graph.tensors[index] for index in kept]
+    for operator in graph.operators:
+        operator.inputs = [number[int(index)] for index in operator.inputs]
+        operator.outputs = [number[int(index)] for index in operator.outputs]
+    graph.inputs, graph.outputs = ([number[int(index)] for index in ends] for ends in (graph.inputs, graph.outputs))
+    for signature in model.signatureDefs:
+        for end in (*signature.inputs, *signature.outputs):
+            end.tensorIndex = number[int(end.tensorIndex)]
+
+
+def _drop_codes(model: Any) -> None:
+    """Remove operator codes that no operator has any more, and number the others anew."""
+    used = sorted({operator.opcodeIndex for graph in model.subgraphs for operator in graph.operators})
+    model.operatorCodes = [model.operatorCodes[index] for index in used]
+    for graph in model.subgraphs:
+        for operator in graph.operators:
+            operator.opcodeIndex = used.index(operator.opcodeIndex)

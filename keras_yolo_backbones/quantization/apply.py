@@ -1,0 +1,175 @@
+"""Putting a plan into a lowered model: every kernel and tensor that int8 rounds goes through fake quantization."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+from keras import tree
+
+from keras_yolo_backbones.errors import CalibrationError, GraphError
+from keras_yolo_backbones.graph.ir import Graph, Node, Value
+from keras_yolo_backbones.graph.read import read
+from keras_yolo_backbones.graph.rewrite import rebuild
+from keras_yolo_backbones.quantization.keeping import float_nodes
+from keras_yolo_backbones.quantization.layers import QUANTIZED, Converted, FakeQuant
+from keras_yolo_backbones.quantization.lower import KERNELS, tensor_names
+from keras_yolo_backbones.quantization.ranges import Plan
+from keras_yolo_backbones.quantization.scales import Scales, carried
+
+
+def apply(
+    plan: Plan,
+    primitive: keras.Model,
+    largest: float,
+    *,
+    learn_ranges: bool = False,
+    keep_float: Sequence[str] = (),
+) -> keras.Model:
+    """Put a plan into a lowered model.
+
+    Args:
+        plan: made for this model.
+        primitive: from `lower`.
+        largest: the largest pixel value that the model takes.
+        learn_ranges: whether ranges are trainable.
+        keep_float: layers that are computed in float, see `float_nodes`.
+
+    Raises:
+        ArgumentError: `keep_float` names a layer that the model lacks.
+        CalibrationError: the plan lacks a tensor or kernel of the model.
+    """
+    graph = read(primitive)
+    scales = Scales(graph, largest)
+    floats = float_nodes(graph, scales, keep_float)
+    return rebuild(graph, _FakeQuantization(graph, scales, plan, learn_ranges, floats))
+
+
+class _FakeQuantization:
+    """The rule."""
+
+    def __init__(self, graph: Graph, scales: Scales, plan: Plan, learn_ranges: bool, floats: set[Node]) -> None:
+        self._graph, self._scales, self._plan, self._learn = graph, scales, plan, learn_ranges
+        self._floats = floats
+        self._names = tensor_names(graph)
+        self._layers: dict[int, Any] = {}
+        self._quants: dict[str, FakeQuant] = {}
+        self._raw: dict[Value, Any] = {}
+        self._converted: dict[tuple[Value, str], Any] = {}
+
+    def __call__(self, node: Node, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        converts = iter(self._scales.converts(node))
+
+        def enter(old: Any, new: Any) -> Any:
+            return self._entering(old, new, node, next(converts)) if isinstance(old, Value) else new
+
+        args, kwargs = tree.map_structure(enter, (node.args, node.kwargs), (args, kwargs))
+        result = self._layer(node)(*args, **kwargs)
+        if node in self._floats:
+            return self._kept(node, result)
+        if self._scales.absorbed(node) or not self._scales.rounds(node):
+            return result
+        return self._quant(node)(result)
+
+    def _kept(self, node: Node, result: Any) -> Any:
+        """Note what a float call gives; the model's own outputs are integers all the same."""
+        tensors = tree.flatten(result)
+        values = [Value(node, index) for index in range(len(tensors))]
+        self._raw |= dict(zip(values, tensors, strict=True))
+        returned = set(tree.flatten(self._graph.outputs))
+        given = [self._to_integer(value, node) if value in returned else self._raw[value] for value in values]
+        return tree.pack_sequence_as(result, given)
+
+    def _entering(self, value: Value, tensor: Any, node: Node, converts: bool) -> Any:
+        """What `node` takes in place of `tensor`."""
+        source = value.node
+        if source in self._floats:
+            if node in self._floats:
+                return self._raw[value]
+            return self._to_integer(value, node if converts else source)
+        if isinstance(source.layer, keras.layers.InputLayer):
+            tensor = self._once(value, "quant", lambda: self._quant(source)(tensor))
+        if node in self._floats and value in carried(node):
+            marker = Converted("float32", name=f"{self._label(value)}.to_float")
+            return self._once(value, "float32", lambda: marker(tensor))
+        return self._quant(node)(tensor) if converts else tensor
+
+    def _to_integer(self, value: Value, like: Node) -> Any:
+        """A float tensor rounded to the scale of `like`."""
+        group = self._names[self._scales.group(like)]
+        alone = self._scales.group(value.node) is self._scales.group(like)
+        name = f"{self._label(value)}.to_int8" + ("" if alone else f".for.{self._names[like]}")
+        return self._once(value, group, lambda: self._quant(like)(Converted("int8", name=name)(self._raw[value])))
+
+    def _once(self, value: Value, what: str, make: Callable[[], Any]) -> Any:
+        """What was made of a tensor before, or is made now."""
+        if (value, what) not in self._converted:
+            self._converted[value, what] = make()
+        return self._converted[value, what]
+
+    def _label(self, value: Value) -> str:
+        return self._names[value.node] + (f".{value.index}" if value.index else "")
+
+    def _quant(self, node: Node) -> FakeQuant:
+        """The layer that rounds the output of `node`: one for all tensors of its group."""
+        name = self._names[self._scales.group(node)]
+        if name not in self._quants:
+            low, high = self._plan.range(self._names[node])
+            learn = self._learn and self._scales.fixed(node) is None
+            self._quants[name] = FakeQuant(low, high, learn=learn, name=f"{name}.quant")
+        return self._quants[name]
+
+    def _layer(self, node: Node) -> Any:
+        """A copy of the node's layer, with a fake-quantized kernel if it has one."""
+        if id(node.layer) not in self._layers:
+            quantized = self._has_kernel(node) and node not in self._floats
+            self._layers[id(node.layer)] = self._quantized(node.layer) if quantized else copied(node.layer)
+        return self._layers[id(node.layer)]
+
+    def _has_kernel(self, node: Node) -> bool:
+        if type(node.layer) in QUANTIZED:
+            return True
+        if isinstance(node.layer, KERNELS):
+            raise GraphError(f"layer {node.name!r}: quantization does not know {type(node.layer).__name__}.")
+        return False
+
+    def _quantized(self, layer: keras.Layer) -> keras.Layer:
+        kind, _ = QUANTIZED[type(layer)]
+        config = layer.get_config() | {"input_step": self._input_step(layer)}
+        return copied(layer, kind, config=config, weights=clipped(self._plan, layer))
+
+    def _input_step(self, layer: keras.Layer) -> float | None:
+        """The step of what a layer takes, `None` if its calls differ or training moves it."""
+        sources = [node.inputs[0].node for node in self._graph.nodes if node.layer is layer]
+        steps = {self._plan.scale(self._names[source]) for source in sources}
+        fixed = not self._learn or all(self._scales.fixed(source) is not None for source in sources)
+        return steps.pop() if fixed and len(steps) == 1 else None
+
+
+def clipped(plan: Plan, layer: keras.Layer) -> list[np.ndarray]:
+    """The weights of a layer of a lowered model, its kernel cut off where the plan says.
+
+    Raises:
+        CalibrationError: the plan has no such kernel.
+    """
+    if type(layer) not in QUANTIZED:
+        return layer.get_weights()
+    kernel, *rest = layer.get_weights()
+    _, axes = QUANTIZED[type(layer)]
+    shape = [side if axis - kernel.ndim in axes else 1 for axis, side in enumerate(kernel.shape)]
+    limits = np.float32(plan.kernels.get(layer.name, ()))
+    if limits.size != np.prod(shape):
+        raise CalibrationError(f"the plan for {plan.model!r} has no kernel {layer.name!r} of this size.")
+    bounds = limits.reshape(shape)
+    return [np.clip(kernel, -bounds, bounds), *rest]
+
+
+def copied(layer: Any, kind: Any = None, *, config: Any = None, weights: Any = None) -> Any:
+    """A copy of a layer, its type, config and weights the same where no others are given."""
+    copy = (kind or type(layer)).from_config(config or layer.get_config())
+    if isinstance(layer, keras.Layer) and layer.weights:
+        copy.build(layer.input.shape if not isinstance(layer.input, list) else [t.shape for t in layer.input])
+        copy.set_weights(layer.get_weights() if weights is None else weights)
+    return copy
