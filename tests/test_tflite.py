@@ -172,7 +172,7 @@ def test_reduced_precision_policies_are_exported_as_float32(tmp_path):
     [
         ({"precision": "int4"}, kyb.ArgumentError, "unknown precision: 'int4'; did you mean 'int8'?"),
         ({"precision": "int8"}, kyb.ArgumentError, 'precision="int8" needs calibration=…'),
-        ({"input_type": "uint8"}, kyb.ArgumentError, 'calibration and input_type go with precision="int8"'),
+        ({"input_type": "uint8"}, kyb.ArgumentError, 'calibration, input_type and keep_float go with precision="int8"'),
         ({"image_size": 32}, kyb.ArgumentError, r"image_size (32, 32): the model was built for (64, 64)"),
         ({"image_size": "big"}, kyb.ArgumentError, "expected a side or (height, width) in pixels"),
         ({"precision": "int8", "calibration": np.zeros((3, 64, 64, 3))}, kyb.CalibrationError, "3 calibration images"),
