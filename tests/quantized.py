@@ -29,7 +29,7 @@ def small(name: str, activation: str | None, photographs: np.ndarray) -> keras.M
 
 def element_types(path: Path) -> set[str]:
     """Of all tensors that the operators of a TFLite file take and give."""
-    return {kind for operator in operators(path) for kind in operator.inputs + operator.outputs}
+    return {kind for operator in operators(path) for kind in operator.kinds}
 
 
 def kernels_per_channel(path: Path) -> tuple[int, int]:

@@ -75,7 +75,7 @@ def test_int8_has_no_float_island(name, tmp_path, photographs):
     model = disturbed(kyb.create(name, activation="relu6", input_shape=shape))
     file = kyb.export_tflite(model, tmp_path / "net.tflite", precision="int8", calibration=photographs, image_size=64)
     assert inventory(file.path) == INT8[name]
-    kinds = {kind for operator in operators(file.path) for kind in operator.inputs + operator.outputs}
+    kinds = {kind for operator in operators(file.path) for kind in operator.kinds}
     assert kinds == {"INT8", "INT32"}
     assert {"P3", "P4", "P5"} <= set(file.manifest["agreement"])
 

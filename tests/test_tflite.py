@@ -50,7 +50,7 @@ def test_smaller_precisions_are_smaller_files(files):
 def test_int8_operators(files):
     path = files["int8"].path
     assert inventory(path) == RELU6_OPERATORS
-    kinds = {kind for operator in operators(path) for kind in operator.inputs + operator.outputs}
+    kinds = {kind for operator in operators(path) for kind in operator.kinds}
     assert kinds == {"INT8", "INT32"}
 
 
@@ -164,7 +164,7 @@ def test_open_sizes_need_one(tmp_path):
 def test_reduced_precision_policies_are_exported_as_float32(tmp_path):
     model = disturbed(kyb.v8("n", activation="relu6", dtype="mixed_float16", input_shape=(32, 32, 3)))
     artifact = kyb.export_tflite(model, tmp_path / "m.tflite", least_snr_db=20)
-    assert {kind for operator in operators(artifact.path) for kind in operator.outputs} == {"FLOAT32"}
+    assert {tensor.kind for operator in operators(artifact.path) for tensor in operator.outputs} == {"FLOAT32"}
 
 
 @pytest.mark.parametrize(
@@ -172,7 +172,7 @@ def test_reduced_precision_policies_are_exported_as_float32(tmp_path):
     [
         ({"precision": "int4"}, kyb.ArgumentError, "unknown precision: 'int4'; did you mean 'int8'?"),
         ({"precision": "int8"}, kyb.ArgumentError, 'precision="int8" needs calibration=…'),
-        ({"input_type": "uint8"}, kyb.ArgumentError, 'calibration and input_type go with precision="int8"'),
+        ({"input_type": "uint8"}, kyb.ArgumentError, 'calibration, input_type and keep_float go with precision="int8"'),
         ({"image_size": 32}, kyb.ArgumentError, r"image_size (32, 32): the model was built for (64, 64)"),
         ({"image_size": "big"}, kyb.ArgumentError, "expected a side or (height, width) in pixels"),
         ({"precision": "int8", "calibration": np.zeros((3, 64, 64, 3))}, kyb.CalibrationError, "3 calibration images"),

@@ -11,18 +11,50 @@ import numpy as np
 from keras_yolo_backbones.errors import ExportError
 
 
+class Tensor(NamedTuple):
+    """One tensor of a TFLite file.
+
+    Attributes:
+        kind: element type, such as `"INT8"`.
+        shape: its shape.
+        scale: what one step of its integers stands for; 0 where there is none, or one for each channel.
+        zero_point: the integer that stands for 0; 0 where there is none.
+        constant: whether the file holds its values.
+        values: those of an INT32 constant (axes, strides, paddings), in a row; of other tensors none.
+    """
+
+    kind: str
+    shape: tuple[int, ...]
+    scale: float
+    zero_point: int
+    constant: bool
+    values: tuple[int, ...]
+
+
 class Operator(NamedTuple):
     """One operator of a TFLite file.
 
     Attributes:
         name: such as `"CONV_2D"`.
-        inputs: element types of the tensors it takes, such as `"INT8"`.
-        outputs: element types of those it gives.
+        inputs: the tensors it takes, constants too.
+        outputs: those it gives.
+        activated: whether it ends in an activation function.
     """
 
     name: str
-    inputs: tuple[str, ...]
-    outputs: tuple[str, ...]
+    inputs: tuple[Tensor, ...]
+    outputs: tuple[Tensor, ...]
+    activated: bool
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """Element types of all its tensors, constants too."""
+        return tuple(tensor.kind for tensor in (*self.inputs, *self.outputs))
+
+    @property
+    def activations(self) -> tuple[Tensor, ...]:
+        """Its tensors but the constants."""
+        return tuple(tensor for tensor in (*self.inputs, *self.outputs) if not tensor.constant)
 
 
 class LiteModel:
@@ -92,13 +124,13 @@ def operators(path: Path) -> list[Operator]:
     from ai_edge_litert import schema_py_generated as schema
 
     kinds = {value: name for name, value in vars(schema.BuiltinOperator).items() if isinstance(value, int)}
-    types = {value: name for name, value in vars(schema.TensorType).items() if isinstance(value, int)}
     model = schema.Model.GetRootAs(path.read_bytes(), 0)
     graph = model.Subgraphs(0)
+    tensors = _tensors(model)
 
-    def element_types(indices: Any) -> tuple[str, ...]:
+    def those(indices: Any) -> tuple[Tensor, ...]:
         found = [] if isinstance(indices, int) else [int(index) for index in indices]
-        return tuple(types[graph.Tensors(index).Type()] for index in found if index >= 0)
+        return tuple(tensors[index] for index in found if index >= 0)
 
     found = []
     for position in range(graph.OperatorsLength()):
@@ -106,8 +138,35 @@ def operators(path: Path) -> list[Operator]:
         code = model.OperatorCodes(operator.OpcodeIndex())
         kind = max(code.BuiltinCode(), code.DeprecatedBuiltinCode())
         name = code.CustomCode().decode() if kinds[kind] == "CUSTOM" else kinds[kind]
-        found.append(Operator(name, element_types(operator.InputsAsNumpy()), element_types(operator.OutputsAsNumpy())))
+        options = schema.OperatorT.InitFromObj(operator).builtinOptions
+        activated = bool(getattr(options, "fusedActivationFunction", 0))
+        found.append(Operator(name, those(operator.InputsAsNumpy()), those(operator.OutputsAsNumpy()), activated))
     return found
+
+
+def _tensors(model: Any) -> list[Tensor]:
+    from ai_edge_litert import schema_py_generated as schema
+
+    types = {value: name for name, value in vars(schema.TensorType).items() if isinstance(value, int)}
+    graph = model.Subgraphs(0)
+    found = []
+    for index in range(graph.TensorsLength()):
+        tensor = graph.Tensors(index)
+        kind = types[tensor.Type()]
+        shape = () if tensor.ShapeIsNone() else tuple(int(side) for side in tensor.ShapeAsNumpy())
+        scale, zero_point = _quantization(tensor.Quantization())
+        content = model.Buffers(tensor.Buffer())
+        values = content.DataAsNumpy().view(np.int32) if kind == "INT32" and content.DataLength() else ()
+        constant = content.DataLength() > 0
+        found.append(Tensor(kind, shape, scale, zero_point, constant, tuple(int(value) for value in values)))
+    return found
+
+
+def _quantization(parameters: Any) -> tuple[float, int]:
+    """Scale and zero point where a tensor has one of each."""
+    if parameters is None or parameters.ScaleLength() != 1:
+        return 0.0, 0
+    return float(parameters.Scale(0)), int(parameters.ZeroPoint(0)) if parameters.ZeroPointLength() else 0
 
 
 def inventory(path: Path) -> dict[str, int]:

@@ -1,14 +1,4 @@
-"""Which operators of a TFLite file an accelerator takes, by the accelerators' public documentation.
-
-- xnnpack: tensorflow/lite/delegates/xnnpack/README.md in github.com/tensorflow/tensorflow, its floating-point and its
-  quantized operators.
-- gpu: ai.google.dev/edge/litert/performance/gpu, "GPU ML operations support".
-- edgetpu: coral.ai/docs/edgetpu/models-intro, "Supported operations".
-- nnapi: developer.android.com/ndk/reference/group/neural-networks, up to feature level 4 (Android 11).
-
-They are what is promised, kept by hand; a device's driver may take more, or less for some shapes. Where the device is
-at hand, its own log has the last word.
-"""
+"""Which operators of a TFLite file an accelerator won't take, why, and what to change. The lists: `accelerators`."""
 
 from __future__ import annotations
 
@@ -17,47 +7,19 @@ from collections import Counter
 from pathlib import Path
 
 from keras_yolo_backbones.errors import one_of
-from keras_yolo_backbones.export.litert import operators
+from keras_yolo_backbones.export.accelerators import ACCELERATORS
+from keras_yolo_backbones.export.litert import Operator, operators
 
-_COMMON = {
-    *("ADD", "AVERAGE_POOL_2D", "CONCATENATION", "CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "LOGISTIC"),
-    *("MAX_POOL_2D", "MUL", "PAD", "RESIZE_BILINEAR", "SUB", "TRANSPOSE_CONV"),
-}
-"""What all of them take."""
-
-TARGETS: dict[str, set[str]] = {
-    "xnnpack": _COMMON
-    | {*("DEQUANTIZE", "ELU", "LEAKY_RELU", "MEAN", "QUANTIZE", "SLICE", "SPLIT", "TANH", "TRANSPOSE", "RESHAPE")}
-    | {"RELU", "RELU6"},
-    "gpu": _COMMON | {*("EXP", "MAXIMUM", "MINIMUM", "PRELU", "RELU", "RELU6", "RESHAPE", "SOFTMAX", "STRIDED_SLICE")},
-    "edgetpu": _COMMON
-    | {*("EXPAND_DIMS", "MAXIMUM", "MEAN", "MINIMUM", "PRELU", "QUANTIZE", "RELU", "RELU6", "RESHAPE", "SLICE")}
-    | {*("RESIZE_NEAREST_NEIGHBOR", "SOFTMAX", "SPLIT", "SQUEEZE", "STRIDED_SLICE", "TANH", "TRANSPOSE")},
-    "nnapi": _COMMON
-    | {*("DEQUANTIZE", "ELU", "EXP", "HARD_SWISH", "LOG", "MAXIMUM", "MEAN", "MINIMUM", "PRELU", "QUANTIZE")}
-    | {*("RELU", "RELU6", "RESHAPE", "RESIZE_NEAREST_NEIGHBOR", "SLICE", "SOFTMAX", "SPLIT", "SQUEEZE")}
-    | {*("STRIDED_SLICE", "TANH", "TRANSPOSE")},
-}
-"""Accelerator -> operators that its documentation lists."""
-
-_ONLY_FLOAT = {"xnnpack": {"AVERAGE_POOL_2D"}}
-"""Accelerator -> operators that it takes in floating point only, as seen with LiteRT 2.3."""
-
-ONLY_INTEGERS = ("edgetpu",)
-"""Accelerators that take no float operator."""
-
+_RELU6 = 'build the network with activation="relu6"'
+_ATTENTION = "attention needs it: spp=False leaves it out of v10, v11 and v26; v12 has it throughout, take v8 instead"
 _ADVICE = {
-    **dict.fromkeys(
-        ("LEAKY_RELU", "HARD_SWISH", "GELU", "LOG", "EXP", "TANH"), 'build the network with activation="relu6"'
-    ),
-    **dict.fromkeys(
-        ("BATCH_MATMUL", "SOFTMAX", "TRANSPOSE", "RESHAPE"),
-        "attention needs it: choose a family without (v5 … v9), or spp=False where the attention is the context block",
-    ),
-    "MAX_POOL_2D": "spp=False leaves the context block out",
-    "RESIZE_NEAREST_NEIGHBOR": 'upsample with interpolation="bilinear", or run the neck on the CPU',
-    **dict.fromkeys(("QUANTIZE", "DEQUANTIZE"), 'export with input_type="int8"'),
+    **dict.fromkeys(("ELU", "EXP", "GELU", "HARD_SWISH", "LEAKY_RELU", "LOG", "TANH"), _RELU6),
+    **dict.fromkeys(("BATCH_MATMUL", "RESHAPE", "SOFTMAX", "TRANSPOSE"), _ATTENTION),
+    **dict.fromkeys(("DEQUANTIZE", "QUANTIZE"), 'export with input_type="int8"'),
+    "AVERAGE_POOL_2D": "it runs beside the accelerator; of the families only v9 has average pooling",
+    "RESIZE_NEAREST_NEIGHBOR": 'upsample with interpolation="bilinear"; v9-e has it within, take v9-c instead',
 }
+_OTHERWISE = "replace it, or run this part on the CPU"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,34 +44,35 @@ def refusals(path: Path, target: str) -> list[Refusal]:
 
     Args:
         path: the file.
-        target: key of `TARGETS`.
+        target: key of `ACCELERATORS`.
 
     Raises:
         ArgumentError: an unknown target.
         ExportError: the file is no TFLite file.
     """
-    if target not in TARGETS:
-        raise one_of("target", target, TARGETS)
-    found = operators(path)
-    counts = Counter(operator.name for operator in found)
-    refused = [
-        Refusal(name, count, f"{target} does not list it", _ADVICE.get(name, "replace it, or run this part on the CPU"))
-        for name, count in counts.items()
-        if name not in TARGETS[target]
-    ]
-    integers = Counter(
-        operator.name
-        for operator in found
-        if operator.name in _ONLY_FLOAT.get(target, ()) and "INT8" in (*operator.inputs, *operator.outputs)
-    )
-    advice = "it runs beside the accelerator; a family without average pooling has none"
-    refused += [Refusal(name, count, f"{target} takes it in float only", advice) for name, count in integers.items()]
-    if target in ONLY_INTEGERS:
-        floats = Counter(
-            operator.name
-            for operator in found
-            if operator.name in TARGETS[target] and "FLOAT32" in (*operator.inputs, *operator.outputs)
-        )
-        advice = 'export with precision="int8", or use quantize_aware'
-        refused += [Refusal(name, count, f"{target} takes integers only", advice) for name, count in floats.items()]
-    return refused
+    if target not in ACCELERATORS:
+        raise one_of("target", target, ACCELERATORS)
+    found = Counter((operator.name, *objection(operator, target)) for operator in operators(path))
+    return [Refusal(name, count, reason, advice) for (name, reason, advice), count in found.items() if reason]
+
+
+def objection(operator: Operator, target: str) -> tuple[str, str]:
+    """Why a target does not take an operator and what to change; two empty strings if it does."""
+    if operator.name == "DEQUANTIZE" and operator.inputs[0].constant:
+        return "", ""  # float16 weights: unpacked when the file is loaded
+    accelerator = ACCELERATORS[target]
+    advice = _ADVICE.get(operator.name, _OTHERWISE)
+    floating = any("FLOAT" in tensor.kind for tensor in operator.activations)
+    if operator.name in accelerator.unlisted:
+        return f"{target} does not list it, though its source code takes it: try it on the device", advice
+    if operator.name not in accelerator.floats | accelerator.integers:
+        return f"{target} does not list it", advice
+    if floating and operator.name not in accelerator.floats:
+        integers = advice if operator.name == "QUANTIZE" else 'export with precision="int8", or use quantize_aware'
+        return f"{target} takes integers only", integers
+    if not floating and operator.name not in accelerator.integers:
+        return f"{target} takes it in float only", advice
+    for condition in accelerator.conditions:
+        if operator.name in (condition.operators or {operator.name}) and not condition.holds(operator):
+            return f"{target} takes it only {condition.reason}", condition.advice or advice
+    return "", ""

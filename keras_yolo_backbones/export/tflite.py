@@ -206,7 +206,7 @@ def _check_integer(listed: list[Operator], input_type: str, inside: dict[str, in
     floats = [
         operator.name
         for operator in listed
-        if operator.name not in most and any("FLOAT" in kind for kind in operator.inputs + operator.outputs)
+        if operator.name not in most and any("FLOAT" in kind for kind in operator.kinds)
     ]
     if floats and not inside:
         raise ExportError(f"operators that stay float in int8: {', '.join(sorted(set(floats)))}.")
