@@ -63,10 +63,11 @@ def letterbox(image: np.ndarray, height: int, width: int) -> Letterboxed:
 
     scale = min(height / image.shape[0], width / image.shape[1])
     rows, columns = (max(1, round(side * scale)) for side in image.shape[:2])
-    resized = tf.image.resize(image, (rows, columns), antialias=scale < 1).numpy()
+    if (rows, columns) != image.shape[:2]:
+        image = np.clip(np.rint(tf.image.resize(image, (rows, columns), antialias=scale < 1).numpy()), 0, 255)
     top, left = (height - rows) // 2, (width - columns) // 2
     frame = np.full((height, width, image.shape[2]), PADDING, np.uint8)
-    frame[top : top + rows, left : left + columns] = np.clip(np.rint(resized), 0, 255)
+    frame[top : top + rows, left : left + columns] = image
     return Letterboxed(frame, scale, top, left)
 
 
@@ -87,12 +88,17 @@ def letterbox_file(file: Any, height: int, width: int) -> tuple[Any, Any, Any]:
     sides = tf.cast(tf.shape(image)[:2], tf.float64)
     scale = tf.reduce_min(tf.constant([height, width], tf.float64) / sides)
     rows, columns = tf.unstack(tf.maximum(tf.cast(tf.round(sides * scale), tf.int32), 1))
-    resized = tf.cond(
-        scale < 1,
-        lambda: tf.image.resize(image, (rows, columns), antialias=True),
-        lambda: tf.image.resize(image, (rows, columns)),
+
+    def resized(*, antialias: bool) -> Any:
+        pixels = tf.image.resize(image, (rows, columns), antialias=antialias)
+        return tf.cast(tf.clip_by_value(tf.round(pixels), 0, 255), tf.uint8)
+
+    # An image that fits already is not touched: resizing costs more than decoding.
+    fits = tf.reduce_all(tf.shape(image)[:2] == tf.stack([rows, columns]))
+    pixels = tf.case(
+        [(fits, lambda: image), (scale < 1, lambda: resized(antialias=True))],
+        default=lambda: resized(antialias=False),
     )
-    pixels = tf.cast(tf.clip_by_value(tf.round(resized), 0, 255), tf.uint8)
     top, left = (height - rows) // 2, (width - columns) // 2
     margins = [[top, height - rows - top], [left, width - columns - left], [0, 0]]
     frame = tf.ensure_shape(tf.pad(pixels, margins, constant_values=PADDING), (height, width, 3))

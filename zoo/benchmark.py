@@ -1,4 +1,5 @@
-"""Build time, import time and latency on this machine: a table, a plot (latency.png) and numbers (benchmark.json).
+"""Build time, import time, latency and throughput on this machine: a table, a plot (latency.png) and numbers
+(benchmark.json).
 
     python zoo/benchmark.py --out bench [--models v8-n v8-s] [--image-size 640] [--rounds 15]
 
@@ -57,10 +58,14 @@ def main() -> None:
         "import": imports,
         "build_seconds": builds,
         "latency": {},
+        "features": {},
     }
     for name in args.models:
         with working(console, f"exporting and timing {name}, {args.rounds} rounds"):
             results["latency"][name] = latencies(name, args.image_size, args.rounds)
+    for name in args.models:
+        with working(console, f"features of many files with {name}, {THROUGHPUT_ROUNDS} rounds"):
+            results["features"][name] = throughput(name, args.image_size)
     report(console, results)
     (args.out / "benchmark.json").write_text(json.dumps(results, indent=2) + "\n")
     console.print(f"{args.out / 'benchmark.json'}, {draw(results, args.out / 'latency.png')}")
@@ -98,6 +103,51 @@ def latencies(name: str, side: int, rounds: int) -> dict[str, dict[str, float]]:
     return {form: latency._asdict() for form, latency in found.items()}
 
 
+def throughput(name: str, side: int) -> dict[str, float]:
+    """Images a second of `extract_features` as a share of those of the bare model loop, in turns.
+
+    The files are JPEGs of real photographs that fill the network's frame ("fitting"), so that the model is the limit,
+    and the same four times as large ("large"), which have to be scaled.
+    """
+    import keras_yolo_backbones as kyb
+    from keras_yolo_backbones.features.extract import Extractor, bare_loop
+    from keras_yolo_backbones.features.plan import make_plan
+
+    extractor = Extractor(kyb.create(name, input_shape=(side, side, 3), levels=("P5",)), batch_size=BATCH)
+    ratios: dict[str, list[float]] = {"fitting": [], "large": []}
+    with tempfile.TemporaryDirectory() as folder:
+        for kind, scale in (("fitting", 1), ("large", 2)):
+            write_photographs(Path(folder) / kind, side * scale, BATCH * BATCHES)
+        bare_loop(extractor, 1)
+        for attempt in range(THROUGHPUT_ROUNDS):
+            for kind, found in ratios.items():
+                out = Path(folder) / f"{kind}-{attempt}"
+                out.mkdir()
+                plan = make_plan(Path(folder) / kind, out, BATCH * BATCHES)
+                start = time.perf_counter()
+                bare_loop(extractor, BATCHES)
+                middle = time.perf_counter()
+                list(extractor.run(plan, plan.shards))
+                found.append((middle - start) / (time.perf_counter() - middle))
+    return {kind: statistics.median(found) for kind, found in ratios.items()}
+
+
+BATCH, BATCHES, THROUGHPUT_ROUNDS = 16, 8, 5
+
+
+def write_photographs(folder: Path, side: int, count: int) -> None:
+    """JPEG files of scikit-learn's photographs, scaled to (side, side), each a little different."""
+    import numpy as np
+    import tensorflow as tf
+    from sklearn.datasets import load_sample_images
+
+    folder.mkdir()
+    frames = [tf.image.resize(image, (side, side)).numpy() for image in load_sample_images().images]
+    for index in range(count):
+        pixels = np.roll(frames[index % len(frames)], index, axis=1).astype(np.uint8)
+        (folder / f"{index}.jpg").write_bytes(tf.io.encode_jpeg(pixels).numpy())
+
+
 def report(console: Console, results: dict[str, Any]) -> None:
     """Print the tables."""
     imports, machine = results["import"], results["machine"]
@@ -115,6 +165,9 @@ def report(console: Console, results: dict[str, Any]) -> None:
             table.add_row(form, f"{latency['ratio']:.2f}", f"{latency['peak_share']:.2f}", milliseconds)
         console.print()
         console.print(table)
+    for name, shares in results["features"].items():
+        text = ", ".join(f"{kind} files {share:.2f}" for kind, share in shares.items())
+        console.print(f"features with {name}, throughput relative to the bare model loop: {text}")
 
 
 def draw(results: dict[str, Any], path: Path) -> Path:
