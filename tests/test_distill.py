@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import keras
 import numpy as np
 import pytest
 from conftest import in_subprocess
@@ -85,5 +86,23 @@ def test_what_cannot_be_trained_is_refused(teacher, student, photographs, tmp_pa
     with pytest.raises(kyb.ArgumentError, match="both must give the same"):
         distill(kyb.v8("n", input_shape=(64, 64, 3), levels=("P3",)), student, photographs)
     (tmp_path / "distilling.npz").write_bytes(b"nothing")
-    with pytest.raises(kyb.ArgumentError, match="does not fit this model"):
+    with pytest.raises(kyb.ArgumentError, match=r"distilling.npz cannot be continued: .*Name another folder"):
         distill(teacher, student, photographs, checkpoints=tmp_path)
+
+
+def test_the_checkpoint_of_another_run_is_refused(teacher, photographs, tmp_path):
+    options = {"epochs": 1, "batch_size": 8, "quiet": True, "checkpoints": tmp_path}
+    distill(teacher, kyb.quantize_aware(teacher, photographs), photographs, **options)
+    again = distill(teacher, kyb.quantize_aware(teacher, photographs), photographs, **options)
+    assert len(again.losses) == 2
+    with pytest.raises(kyb.ArgumentError, match=r"it is of another run, which differs in epochs\. "):
+        distill(teacher, kyb.quantize_aware(teacher, photographs), photographs, **options | {"epochs": 2})
+    with pytest.raises(kyb.ArgumentError, match=r"which differs in images\. "):
+        distill(teacher, kyb.quantize_aware(teacher, photographs), photographs[::-1], **options)
+    clipped = kyb.quantize_aware(teacher, photographs, method="mse")
+    with pytest.raises(kyb.ArgumentError, match=r"which differs in the student's first weights or ranges\. "):
+        distill(teacher, clipped, photographs, **options)
+    student = kyb.quantize_aware(teacher, photographs)
+    other = keras.models.clone_model(teacher)  # other weights
+    with pytest.raises(kyb.ArgumentError, match=r"which differs in teacher\. "):
+        distill(other, student, photographs, **options)

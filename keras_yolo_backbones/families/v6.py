@@ -5,6 +5,8 @@ Source: meituan/YOLOv6, commit e86a483, release 0.4 (GPL-3.0); "YOLOv6: A Single
 Industrial Applications", arXiv:2209.02976. ReLU, in sizes l and l6 SiLU; batch norm epsilon 1e-3.
 
 Sizes n, s and m are in the form they are trained in, with three branches a block; `fuse` makes one conv of each.
+To train n or n6 on a CPU, set TF_ENABLE_ONEDNN_OPTS=0: oneDNN in TensorFlow 2.21 crashes the process on the gradient of
+a 1×1 convolution with stride 2, few channels and 16 filters, which is what the stem has.
 """
 
 from __future__ import annotations

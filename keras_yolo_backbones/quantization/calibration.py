@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -38,6 +39,14 @@ class Calibration(Sequence[np.ndarray]):
         if image.dtype == np.uint8:
             image = image.astype(np.float32) * np.float32(self.scale / 255)
         return image[np.newaxis]
+
+    def digest(self) -> str:
+        """sha256 over all images."""
+        digest = hashlib.sha256(f"{self.scale}".encode())
+        for image in self._images:
+            digest.update(f"{image.shape}{image.dtype}".encode())
+            digest.update(image.tobytes())
+        return digest.hexdigest()
 
     def chosen(self, indices: Sequence[int]) -> Calibration:
         """Some of the images."""

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import math
 import os
-import zipfile
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import Any
 
 import keras
 import numpy as np
@@ -16,30 +14,14 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from keras_yolo_backbones.errors import ArgumentError
-from keras_yolo_backbones.export.files import check_directory, staged
 from keras_yolo_backbones.export.function import require_tensorflow
+from keras_yolo_backbones.export.manifest import weights_digest
 from keras_yolo_backbones.graph.signature import image_input, named_outputs
 from keras_yolo_backbones.quantization.calibration import Calibration, calibration_images
+from keras_yolo_backbones.quantization.history import Distilled, History
 
 HELD_OUT = 0.2
 """The share of the images that is never trained on and decides which weights are kept."""
-
-CHECKPOINT = "distilling.npz"
-"""What a folder of checkpoints holds: one file, so that a kill leaves the old one or the new one."""
-
-
-class Distilled(NamedTuple):
-    """What `distill` did.
-
-    Attributes:
-        losses: mean loss of each epoch on the training images; the first entry is that before training.
-        held_out: the same on the held-out images.
-        best: number of the epoch whose weights the student has now; 0 is untrained.
-    """
-
-    losses: list[float]
-    held_out: list[float]
-    best: int
 
 
 def distill(
@@ -70,7 +52,8 @@ def distill(
         batch_size: images a step.
         learning_rate: at the start; ten times more destroys a network that is good already.
         patience: stop after so many epochs without a better one.
-        checkpoints: a folder. What a killed run left there is continued, to the numbers that an unbroken run has.
+        checkpoints: a folder. What a killed run left there is continued, to the numbers that an unbroken run has;
+            what another run left there (of other weights, images or options) is an error.
         image_size: side or (height, width), for a model that leaves them open.
         seed: of the order of the images.
         quiet: show no progress bar.
@@ -85,7 +68,9 @@ def distill(
     samples = calibration_images(images, shape=signature.sized(image_size), scale=signature.largest)
     training, held_out = _split(samples)
     run = _Run(teacher, student, epochs * math.ceil(len(training) / batch_size), learning_rate)
-    history = _History(student, run.optimizer, checkpoints)
+    job: dict[str, Any] = {"epochs": epochs, "batch_size": batch_size, "learning_rate": learning_rate, "seed": seed}
+    job |= {"teacher": weights_digest(teacher), "images": samples.digest()}
+    history = History(student, run.optimizer, job, checkpoints)
     if not history.restore():
         history.record(run.measure(training, batch_size), run.measure(held_out, batch_size))
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
@@ -140,58 +125,6 @@ class _Run:
         batches = list(_batches(images, order, batch_size))
         losses = [float(self._loss(tf.constant(batch))) * len(batch) for batch in batches]
         return sum(losses) / len(images)
-
-
-class _History:
-    """Losses so far, the best weights, and both on disk where a folder is given."""
-
-    def __init__(self, student: keras.Model, optimizer: Any, folder: str | os.PathLike[str] | None) -> None:
-        self._student, self._optimizer = student, optimizer
-        self._file = check_directory(folder) / CHECKPOINT if folder is not None else None
-        self._best_weights: list[np.ndarray] = []
-        self.losses: list[float] = []
-        self.held_out: list[float] = []
-        self.best = 0
-
-    @property
-    def epoch(self) -> int:
-        return len(self.held_out) - 1
-
-    def record(self, loss: float, held_out: float) -> None:
-        """Note an epoch, and write it down."""
-        self.losses.append(loss)
-        self.held_out.append(held_out if math.isfinite(held_out) else 1e30)
-        weights = self._student.get_weights()
-        if self.epoch == 0 or self.held_out[-1] < self.held_out[self.best]:
-            self.best, self._best_weights = self.epoch, weights
-        if self._file is None:
-            return
-        state = json.dumps({"losses": self.losses, "held_out": self.held_out, "best": self.best})
-        moments = [np.asarray(variable) for variable in self._optimizer.variables]
-        with staged(self._file) as temporary, temporary.open("wb") as file:
-            np.savez(file, np.frombuffer(state.encode(), np.uint8), *weights, *self._best_weights, *moments)
-
-    def restore(self) -> bool:
-        """Go back to where the last run stopped; false if there was none."""
-        if self._file is None or not self._file.exists():
-            return False
-        try:
-            with np.load(self._file, allow_pickle=False) as content:
-                state, *arrays = (content[f"arr_{index}"] for index in range(len(content.files)))
-            found, count = json.loads(state.tobytes()), len(self._student.weights)
-            self._student.set_weights(arrays[:count])
-            self._best_weights = arrays[count : 2 * count]
-            for variable, value in zip(self._optimizer.variables, arrays[2 * count :], strict=True):
-                variable.assign(value)
-            self.losses, self.held_out, self.best = found["losses"], found["held_out"], found["best"]
-        except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
-            reason = str(error).splitlines()[0]
-            raise ArgumentError(f"{self._file} does not fit this model ({reason}); name another folder.") from None
-        return True
-
-    def finish(self) -> Distilled:
-        self._student.set_weights(self._best_weights)
-        return Distilled(self.losses, self.held_out, self.best)
 
 
 def _check(teacher: keras.Model, student: keras.Model, epochs: int, batch_size: int, learning_rate: float) -> None:
