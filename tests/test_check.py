@@ -147,7 +147,7 @@ def test_weights_in_float16_are_no_operators(files, target):
 def test_rare_operators(files):
     beside = "it runs beside the accelerator"
     nearest = 'upsample with interpolation="bilinear"; v9-e has it within, take v9-c instead'
-    integers = 'export with input_type="int8"'
+    integers = 'export with input_type="int8" and without keep_float'
     assert told(files / "rare.tflite", "xnnpack") == {
         "QUANTIZE": (1, "xnnpack takes it only from int8 to int8 or from float", integers),
         "CONCATENATION": (

@@ -164,5 +164,5 @@ def test_the_command_line(tmp_path, photographs, capsys):
     options = ["--images", str(tmp_path / "photos"), "--epochs", "0", "--keep-float", "stage4", "stage5"]
     assert main(["quantize", *arguments, *options]) == 0
     printed = capsys.readouterr().out
-    assert "before tuning, with float layers.tflite:" in printed
+    assert "before tuning, 4 tensors in float bring P3 " in printed
     assert "stage5.act  float" in printed

@@ -69,8 +69,8 @@ def run(args: argparse.Namespace, console: Console) -> int:
     stem = "-".join(filter(None, [args.model, args.activation])) + "-qat"
     with working(console, f"planning on {len(samples)} images"):
         plan = quantization.plan(model, samples, method=args.method)
-        plan.save(folder / f"{stem}.plan.json")
         aware = quantization.quantize_aware(model, plan, keep_float=args.keep_float)
+        plan.save(folder / f"{stem}.plan.json")
     if args.keep_float:
         with working(console, "measuring what float layers bring"):
             bought = _bought(model, plan, aware, samples)
@@ -104,12 +104,10 @@ def _bought(model: keras.Model, plan: Plan, aware: keras.Model, samples: Calibra
     from keras_yolo_backbones import quantization
     from keras_yolo_backbones.export.tflite import export_tflite
 
-    forms = {"with float layers": aware, "all int8": quantization.quantize_aware(model, plan)}
+    forms = aware, quantization.quantize_aware(model, plan)
     with tempfile.TemporaryDirectory() as folder:
-        kept, full = (
-            quantization.report(model, export_tflite(form, Path(folder) / f"{name}.tflite").path, samples)
-            for name, form in forms.items()
-        )
+        files = [export_tflite(form, Path(folder) / f"{index}.tflite").path for index, form in enumerate(forms)]
+        kept, full = (quantization.report(model, file, samples) for file in files)
     return f"before tuning, {kept.bought(full)}"
 
 

@@ -15,7 +15,7 @@ _ATTENTION = "attention needs it: spp=False leaves it out of v10, v11 and v26; v
 _ADVICE = {
     **dict.fromkeys(("ELU", "EXP", "GELU", "HARD_SWISH", "LEAKY_RELU", "LOG", "TANH"), _RELU6),
     **dict.fromkeys(("BATCH_MATMUL", "RESHAPE", "SOFTMAX", "TRANSPOSE"), _ATTENTION),
-    **dict.fromkeys(("DEQUANTIZE", "QUANTIZE"), 'export with input_type="int8"'),
+    **dict.fromkeys(("DEQUANTIZE", "QUANTIZE"), 'export with input_type="int8" and without keep_float'),
     "AVERAGE_POOL_2D": "it runs beside the accelerator; of the families only v9 has average pooling",
     "RESIZE_NEAREST_NEIGHBOR": 'upsample with interpolation="bilinear"; v9-e has it within, take v9-c instead',
 }

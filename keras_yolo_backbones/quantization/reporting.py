@@ -86,7 +86,7 @@ class Report:
         count = sum(layer.dtype == "float32" for layer in self.layers)
         cost = f"{self.conversions - before.conversions:+d} conversions, {(self.size - before.size) / 1e3:+.0f} kB"
         gains = ", ".join(f"{name} {gain:+.1f} dB" for name, gain in self.gains(before).items())
-        return f"{self.file}: {count} tensors in float bring {gains}; {cost}"
+        return f"{count} tensors in float bring {gains}; {cost}"
 
     def __str__(self) -> str:
         header = f"{'SNR dB':>7} {'drop':>6} {'cosine':>7} {'clipped':>8}"
@@ -108,8 +108,9 @@ class Report:
         for layer in self.worst():
             position = self.layers.index(layer)
             axes.annotate(layer.name, (position, layer.snr_db), rotation=45, fontsize=7, color="tab:red")
-        for name, found in self.levels.items():
-            axes.axhline(found.snr_db, linestyle=":", linewidth=0.8, label=f"{name} {found.snr_db:.1f} dB")
+        for number, (name, found) in enumerate(self.levels.items(), start=1):
+            label = f"{name} {found.snr_db:.1f} dB"
+            axes.axhline(found.snr_db, linestyle=":", linewidth=1.2, color=f"C{number}", label=label)
         axes.set(xlabel="layer, in the network's order", ylabel="SNR of int8 against float, dB", title=self.file)
         axes.legend()
         figure.savefig(path)
