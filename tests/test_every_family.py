@@ -104,6 +104,7 @@ def test_exports(tmp_path, photographs, name, activation, kind):
         artifact = kyb.export_saved_model(model, tmp_path / "model")
     elif kind == "onnx":
         artifact = kyb.export_onnx(model, tmp_path / "model.onnx")
+        assert artifact.manifest["operators"]["Transpose"] == 1 + len(LEVELS)
     else:
         calibration = photographs if kind == "int8" else None
         least = 1.0 if kind == "int8" else None  # random weights amplify every rounding through the depth

@@ -13,9 +13,9 @@ import tensorflow as tf
 
 from keras_yolo_backbones.errors import ArgumentError, ExportError, one_of
 from keras_yolo_backbones.export.check import LEAST_SNR_DB, check_images, compare
+from keras_yolo_backbones.export.einsum import keeping_einsum, restore_einsum
 from keras_yolo_backbones.export.files import check_file_target, staged
 from keras_yolo_backbones.export.function import deployable, frozen_function, require_tensorflow
-from keras_yolo_backbones.export.heads import split_heads_directly
 from keras_yolo_backbones.export.manifest import (
     Artifact,
     file_digest,
@@ -25,6 +25,7 @@ from keras_yolo_backbones.export.manifest import (
     write_manifest,
 )
 from keras_yolo_backbones.export.transposes import cancel_transposes
+from keras_yolo_backbones.graph.channels_first import SCORES, VALUES, attention_channels_first
 from keras_yolo_backbones.graph.signature import image_input, named_outputs
 from keras_yolo_backbones.version import __version__
 
@@ -43,7 +44,7 @@ def export_onnx(model: keras.Model, path: str | os.PathLike[str], *, opset: int 
         path: the file, ending in `.onnx`. Its manifest goes beside it as `….onnx.json`.
         opset: 13 … 18.
         layout: of the input and the outputs: `"nhwc"` as in Keras, or `"nchw"` as ONNX' own operators have it, which
-            saves the transposes at the borders.
+            saves the Transpose at each of them. The backbones need no others.
 
     Returns:
         The file and its manifest, after onnx has checked it, and onnxruntime has run it and it agreed with the model.
@@ -113,11 +114,17 @@ def _convert(model: keras.Model, spec: tf.TensorSpec, opset: int, layout: str) -
 
     names = list(named_outputs(model))
     channels_first = {"inputs_as_nchw": [spec.name], "outputs_as_nchw": names} if layout == "nchw" else {}
-    call = frozen_function(deployable(model), spec)
+    call = frozen_function(attention_channels_first(deployable(model)), spec)
     try:
-        proto, _ = tf2onnx.convert.from_function(call, input_signature=[spec], opset=opset, **channels_first)
+        proto, _ = tf2onnx.convert.from_function(
+            call,
+            input_signature=[spec],
+            opset=opset,
+            custom_op_handlers=keeping_einsum((SCORES, VALUES)),
+            **channels_first,
+        )
+        restore_einsum(proto.graph)
         cancel_transposes(proto.graph)
-        split_heads_directly(proto)
         _name_dimensions(proto)
         onnx.helper.set_model_props(proto, _metadata(model, layout))
         onnx.checker.check_model(proto, full_check=True)
