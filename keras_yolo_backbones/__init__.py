@@ -36,6 +36,7 @@ if TYPE_CHECKING:  # for editors and type checkers, which cannot follow _LAZY
     from keras_yolo_backbones.provenance import get_provenance
     from keras_yolo_backbones.quantization.aware import quantize_aware
     from keras_yolo_backbones.registry import create, list_models
+    from keras_yolo_backbones.saving import load_model
     from keras_yolo_backbones.weights.identify import identify
     from keras_yolo_backbones.weights.load import load_weights
     from keras_yolo_backbones.weights.save import export_weights, save_weights
@@ -52,6 +53,7 @@ _LAZY = {
     "export_saved_model": "export.saved_model",
     "export_onnx": "export.onnx",
     "extract_features": "features.run",
+    "load_model": "saving",
     "load_weights": "weights.load",
     "identify": "weights.identify",
     "save_weights": "weights.save",

@@ -11,7 +11,8 @@ import keras_yolo_backbones as kyb
 from keras_yolo_backbones.export.function import run
 from keras_yolo_backbones.export.litert import LiteModel
 from keras_yolo_backbones.graph.agreement import agreement
-from keras_yolo_backbones.quantization.layers import FakeQuant, QuantizedConv2D, RoundedAdd, fake_quantized
+from keras_yolo_backbones.quantization.kernels import QuantizedConv2D, fake_quantized
+from keras_yolo_backbones.quantization.layers import FakeQuant, RoundedAdd
 
 FAST = [("v8-n", "relu6"), ("v8-n", "silu"), ("v6-n", "relu6"), ("v11-n", "relu6")]
 SMALLEST = (

@@ -14,7 +14,8 @@ from keras_yolo_backbones.graph.ir import Graph, Node, Value
 from keras_yolo_backbones.graph.read import read
 from keras_yolo_backbones.graph.rewrite import rebuild
 from keras_yolo_backbones.quantization.keeping import float_nodes
-from keras_yolo_backbones.quantization.layers import QUANTIZED, Converted, FakeQuant, RoundedAdd
+from keras_yolo_backbones.quantization.kernels import QUANTIZED
+from keras_yolo_backbones.quantization.layers import Converted, FakeQuant, RoundedAdd
 from keras_yolo_backbones.quantization.lower import KERNELS, tensor_names
 from keras_yolo_backbones.quantization.ranges import Plan
 from keras_yolo_backbones.quantization.scales import Scales, carried

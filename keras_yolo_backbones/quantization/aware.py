@@ -14,7 +14,8 @@ from keras_yolo_backbones.graph.read import read
 from keras_yolo_backbones.graph.rewrite import rebuild
 from keras_yolo_backbones.graph.signature import image_input
 from keras_yolo_backbones.quantization.apply import apply, copied
-from keras_yolo_backbones.quantization.layers import FLOAT, Converted, FakeQuant, Log, RoundedAdd, fake_quantized
+from keras_yolo_backbones.quantization.kernels import FLOAT, fake_quantized
+from keras_yolo_backbones.quantization.layers import Converted, FakeQuant, Log, RoundedAdd
 from keras_yolo_backbones.quantization.planning import lowered, plan_lowered
 from keras_yolo_backbones.quantization.ranges import as_plan
 

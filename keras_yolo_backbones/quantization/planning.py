@@ -14,7 +14,8 @@ from keras_yolo_backbones.graph.read import read
 from keras_yolo_backbones.graph.rewrite import keep, rebuild
 from keras_yolo_backbones.graph.signature import image_input
 from keras_yolo_backbones.quantization.calibration import calibration_images
-from keras_yolo_backbones.quantization.layers import QUANTIZED, FakeQuant
+from keras_yolo_backbones.quantization.kernels import QUANTIZED
+from keras_yolo_backbones.quantization.layers import FakeQuant
 from keras_yolo_backbones.quantization.lower import lower, tensor_names
 from keras_yolo_backbones.quantization.observe import NARROWING, extremes, histograms, kernel_limits
 from keras_yolo_backbones.quantization.ranges import Plan

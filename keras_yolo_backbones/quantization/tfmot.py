@@ -15,7 +15,7 @@ from keras_yolo_backbones.graph.read import read
 from keras_yolo_backbones.graph.signature import ImageInput
 from keras_yolo_backbones.graph.twin import build_twin
 from keras_yolo_backbones.quantization.apply import clipped
-from keras_yolo_backbones.quantization.layers import QUANTIZED
+from keras_yolo_backbones.quantization.kernels import QUANTIZED
 from keras_yolo_backbones.quantization.lower import tensor_names
 from keras_yolo_backbones.quantization.ranges import Plan
 from keras_yolo_backbones.quantization.scales import Scales

@@ -13,7 +13,7 @@ from typing import Any
 import tensorflow as tf
 import tensorflow_model_optimization as tfmot
 
-from keras_yolo_backbones.quantization.layers import fake_quantized
+from keras_yolo_backbones.quantization.kernels import fake_quantized
 
 _api: Any = tfmot.quantization.keras
 

@@ -1,0 +1,37 @@
+"""Saved models open again in a process that has done nothing but import the package."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from conftest import in_subprocess
+from quantized import small
+
+import keras_yolo_backbones as kyb
+from keras_yolo_backbones.export.function import run
+
+
+def test_attention_and_fake_quantization_open_in_a_new_process(photographs, tmp_path):
+    model = small("v11-n", None, photographs)
+    aware = kyb.quantize_aware(model, photographs)
+    images = np.float32(photographs[:2]) / 255
+    np.save(tmp_path / "images.npy", images)
+    for name, one in (("model", model), ("aware", aware)):
+        one.save(tmp_path / f"{name}.keras")
+        in_subprocess(f"""
+import numpy as np, keras_yolo_backbones as kyb
+model = kyb.load_model({str(tmp_path / f"{name}.keras")!r})
+found = model(np.load({str(tmp_path / "images.npy")!r}), training=False)
+np.savez({str(tmp_path / f"{name}.npz")!r}, **{{level: value.numpy() for level, value in found.items()}})
+""")
+        with np.load(tmp_path / f"{name}.npz") as found:
+            for level, value in run(one, images).items():
+                np.testing.assert_allclose(found[level], value, atol=2e-5 * np.abs(value).max())
+
+
+def test_what_is_no_model_is_refused(tmp_path):
+    with pytest.raises(kyb.CheckpointError, match="there is no such file"):
+        kyb.load_model(tmp_path / "x.keras")
+    (tmp_path / "x.keras").write_bytes(b"nothing")
+    with pytest.raises(kyb.CheckpointError, match=r"x\.keras: it is no model that Keras can open: "):
+        kyb.load_model(tmp_path / "x.keras")
