@@ -106,3 +106,17 @@ def test_the_checkpoint_of_another_run_is_refused(teacher, photographs, tmp_path
     other = keras.models.clone_model(teacher)  # other weights
     with pytest.raises(kyb.ArgumentError, match=r"which differs in teacher\. "):
         distill(other, student, photographs, **options)
+
+
+def test_learned_ranges_undo_what_wrong_images_did(teacher, photographs, tmp_path):
+    """Ranges from dark images clip what bright ones need; training finds it, also where an end of a range was 0."""
+    dark = photographs // 8
+    losses = {}
+    for learn in (False, True):
+        student = kyb.quantize_aware(teacher, dark, learn_ranges=learn)
+        losses[learn] = distill(teacher, student, photographs, epochs=8, batch_size=4, patience=8, quiet=True).held_out
+    assert losses[True][0] == pytest.approx(losses[False][0], rel=0.02)
+    assert min(losses[True]) < 0.5 * min(losses[False])
+    file = kyb.export_tflite(student, tmp_path / "student.tflite")
+    assert not {"QUANTIZE", "DEQUANTIZE"} & set(file.manifest["operators"])
+    assert min(found["snr_db"] for name, found in file.manifest["agreement"].items() if name[0] == "P") > 20

@@ -5,6 +5,7 @@ from __future__ import annotations
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from quantized import element_types, kernels_per_channel, outputs, small
 
 import keras_yolo_backbones as kyb
@@ -99,14 +100,12 @@ def test_it_trains_saves_and_loads(model, photographs, tmp_path):
 def test_learned_ranges_move_but_fixed_ones_do_not(photographs):
     aware = kyb.quantize_aware(small("v8-n", "silu", photographs), photographs, learn_ranges=True)
     quants = {layer.name: layer for layer in aware.layers if isinstance(layer, FakeQuant)}
-    assert not quants["images.quant"].range.trainable
-    assert not quants["stem.act.sigmoid.quant"].range.trainable
-    assert quants["stem.act.quant"].range.trainable
+    assert quants["images.quant"].shift is None
+    assert quants["stem.act.sigmoid.quant"].shift is None
+    assert quants["stem.act.quant"].shift.trainable
 
 
 def test_it_trains_under_a_distribution_strategy(model, photographs):
-    import tensorflow as tf
-
     strategy = tf.distribute.MirroredStrategy(["CPU:0"])
     with strategy.scope():
         aware = kyb.quantize_aware(model, photographs)
@@ -172,3 +171,18 @@ def test_learned_ranges_leave_biases_and_sums_exact(photographs):
     assert {name for name, step in steps.items() if step} == {"stem.conv"}  # the images' range is never learned
     fixed = kyb.quantize_aware(small("v8-n", "relu6", photographs), photographs)
     assert all(layer.input_step for layer in fixed.layers if isinstance(layer, QuantizedConv2D))
+
+
+def test_learned_ends_of_a_range_move_apart_and_keep_zero_inside():
+    quant = FakeQuant(-1.0, 3.0, learn=True)
+    np.testing.assert_array_equal(quant.range, [-1, 3])
+    quant.shift.assign([-0.01, 0.02])  # a hundredth moves an end by the whole width
+    np.testing.assert_allclose(quant.range, [-5, 11])
+    quant.shift.assign([0.01, -0.02])
+    np.testing.assert_allclose(quant.range, [0, 0.04])
+    from_zero = FakeQuant(-2.0, 0.0, learn=True)
+    from_zero.shift.assign([0.0, 0.005])
+    np.testing.assert_allclose(from_zero.range, [-2, 1])
+    with tf.GradientTape() as tape:
+        y = tf.reduce_sum(from_zero(tf.constant([5.0])))
+    assert tape.gradient(y, from_zero.shift)[1] == pytest.approx(200)

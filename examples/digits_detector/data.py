@@ -53,6 +53,15 @@ def make_digits(count: int, *, seed: int, training: bool) -> Digits:
     return Digits(np.stack(images), all_boxes, all_labels)
 
 
+def make_backgrounds(count: int, *, seed: int) -> np.ndarray:
+    """Crops of the photographs without any digit: (count, 64, 64, 3) uint8."""
+    from sklearn.datasets import load_sample_images
+
+    random = np.random.default_rng(seed)
+    photographs = load_sample_images().images
+    return np.stack([np.clip(_background(photographs, random), 0, 255).astype(np.uint8) for _ in range(count)])
+
+
 def targets(digits: Digits) -> tuple[np.ndarray, np.ndarray]:
     """What the detector learns, for each cell of 8×8 pixels.
 

@@ -1,6 +1,6 @@
 """What int8 costs on a task: trains a detector in float, makes int8 files after and with training, prints a table.
 
-    python examples/digits_detector/run.py --out build/digits --seeds 3
+    python examples/digits_detector/run.py --out build/digits --seeds 3 [--empty]
 
 Needs the package's `dev` extra. All numbers are measured on the .tflite files, through LiteRT; what `--out` holds
 already is not trained or measured again.
@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 
 import numpy as np
-from data import make_digits
+from data import make_backgrounds, make_digits
 from evaluate import mean_average_precision
 from train import train_float
 
@@ -35,20 +35,28 @@ def main() -> None:
     parser.add_argument("--models", nargs="+", default=["v8-n"])
     parser.add_argument("--activations", nargs="+", default=["relu6", "silu"])
     parser.add_argument("--calibration", type=int, default=CALIBRATION, help="images that ranges come from")
+    parser.add_argument(
+        "--empty", action="store_true", help="ranges from backgrounds without digits; training learns them anew"
+    )
     args = parser.parse_args()
     rows = []
     for name in args.models:
         for activation in args.activations:
-            runs = [measure(name, activation, seed, args.calibration, args.out) for seed in range(args.seeds)]
+            runs = [
+                measure(name, activation, seed, args.calibration, args.out, empty=args.empty)
+                for seed in range(args.seeds)
+            ]
             rows.append(row(f"{name} {activation}", runs))
     table = "\n".join([HEADER, *rows])
     print(table)
-    (args.out / "table.md").write_text(table + "\n", encoding="utf-8")
+    (args.out / f"table-{'empty-' * args.empty}{args.calibration}.md").write_text(table + "\n", encoding="utf-8")
 
 
-def measure(name: str, activation: str, seed: int, calibration: int, folder: Path) -> dict[str, dict[str, float]]:
+def measure(
+    name: str, activation: str, seed: int, calibration: int, folder: Path, *, empty: bool
+) -> dict[str, dict[str, float]]:
     """Form -> mAP in percent, kilobytes, and latency as a multiple of the float file's."""
-    files = make_files(name, activation, seed, calibration, folder)
+    files = make_files(name, activation, seed, calibration, folder, empty=empty)
     test = make_digits(TEST, seed=2000, training=False)
     ratios = latencies([LiteModel(file) for file in files.values()], test.images[:1])
     return {
@@ -57,18 +65,21 @@ def measure(name: str, activation: str, seed: int, calibration: int, folder: Pat
     }
 
 
-def make_files(name: str, activation: str, seed: int, calibration: int, folder: Path) -> dict[str, Path]:
+def make_files(
+    name: str, activation: str, seed: int, calibration: int, folder: Path, *, empty: bool
+) -> dict[str, Path]:
     """Form -> its `.tflite` file; those that `folder` holds already are not made again."""
     stem = f"digits-{name}-{activation}-{seed}"
-    files = {form: folder / f"{stem}-{form}-{calibration}.tflite" for form in FORMS}
+    files = {form: folder / f"{stem}-{form}-{'empty-' * empty}{calibration}.tflite" for form in FORMS}
     if all(file.exists() for file in files.values()):
         return files
     model = train_float(name, activation, seed, folder)
     images = make_digits(DISTILLATION, seed=1000 + seed, training=True).images
+    few = make_backgrounds(calibration, seed=1000 + seed) if empty else images[:calibration]
+    aware = kyb.quantize_aware(model, few, learn_ranges=empty)
     samples = calibration_images(images, shape=images.shape[1:], most=DISTILLATION)
-    few = samples[:calibration]
-    aware = kyb.quantize_aware(model, few)
-    kyb.quantization.distill(model, aware, samples, epochs=6, batch_size=32, learning_rate=1e-4)
+    epochs = 15 if empty else 6
+    kyb.quantization.distill(model, aware, samples, epochs=epochs, batch_size=32, learning_rate=1e-4)
     kyb.export_tflite(model, files["float"])
     # What this bound would refuse is what the table is to show.
     kyb.export_tflite(model, files["PTQ"], precision="int8", calibration=few, least_snr_db=-20)

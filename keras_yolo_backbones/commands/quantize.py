@@ -45,6 +45,7 @@ def add(subparsers: argparse._SubParsersAction) -> None:
     parser.add_argument("--batch-size", type=int, default=8)
     parser.add_argument("--learning-rate", type=float, default=3e-5)
     parser.add_argument("--method", default="minmax", help="of the ranges: minmax (default), percentile or mse")
+    parser.add_argument("--learn-ranges", action="store_true", help="let tuning move the ranges of activations too")
     parser.add_argument(
         "--keep-float", nargs="+", default=[], metavar="LAYER", help="layers that stay float, as the report names them"
     )
@@ -69,7 +70,8 @@ def run(args: argparse.Namespace, console: Console) -> int:
     stem = "-".join(filter(None, [args.model, args.activation])) + "-qat"
     with working(console, f"planning on {len(samples)} images"):
         plan = quantization.plan(model, samples, method=args.method)
-        aware = quantization.quantize_aware(model, plan, keep_float=args.keep_float)
+        options = {"learn_ranges": args.learn_ranges, "keep_float": args.keep_float}
+        aware = quantization.quantize_aware(model, plan, **options)
         plan.save(folder / f"{stem}.plan.json")
     if args.keep_float:
         with working(console, "measuring what float layers bring"):

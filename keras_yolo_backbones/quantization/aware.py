@@ -45,7 +45,8 @@ def quantize_aware(
             with the same ranges and the same int8 file, for networks without attention.
         method: of the ranges, see `plan`.
         image_size: side or (height, width), for a model that leaves them open.
-        learn_ranges: whether training also moves the ranges of activations; engine `"keras"` only.
+        learn_ranges: whether training also moves the ranges of activations (the roundings of biases and of ties in
+            sums are then not simulated: they depend on ranges); engine `"keras"` only.
         keep_float: layers that stay float in the file, by the names that the plan and `report` give them; `"stage4"`
             means all of `"stage4.…"`, `*` and `?` are wildcards. There are as few conversions around them as can be;
             inputs and outputs stay int8. Engine `"keras"` only.

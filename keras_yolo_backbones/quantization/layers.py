@@ -10,6 +10,9 @@ from keras.quantizers import fake_quant_with_min_max_vars
 
 PACKAGE = "keras_yolo_backbones"
 
+_SPEED = 100.0
+"""How many times faster than weights the learned ends of a range move."""
+
 
 @keras.saving.register_keras_serializable(PACKAGE)
 class FakeQuant(keras.layers.Layer):
@@ -20,18 +23,33 @@ class FakeQuant(keras.layers.Layer):
     Args:
         low: the smallest value, at most 0.
         high: the largest value, at least 0 and above `low`.
-        learn: whether training moves the range.
+        learn: whether training moves the two ends of the range: a hundred times as fast as weights, and in units of
+            its width, for a step that is right for weights of 0.01 would not move a range of 10.
     """
 
     def __init__(self, low: float, high: float, *, learn: bool = False, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.low, self.high, self.learn = float(low), float(high), learn
-        self.range = self.add_weight(
-            name="range", shape=(2,), initializer=_Values((self.low, self.high)), trainable=learn, dtype="float32"
-        )
+        ends = _Values((self.low, self.high))
+        self.start = self.add_weight(name="range", shape=(2,), initializer=ends, trainable=False, dtype="float32")
+        self.shift = None
+        if learn:
+            self.shift = self.add_weight(name="shift", shape=(2,), initializer="zeros", dtype="float32")
+
+    @property
+    def range(self) -> Any:
+        """(smallest, largest value), a tensor."""
+        ends = ops.convert_to_tensor(self.start)
+        if self.shift is None:
+            return ends
+        width = ends[1] - ends[0]
+        moved = ends + _SPEED * width * self.shift
+        low = ops.minimum(moved[0], 0.0)
+        return ops.stack([low, ops.maximum(ops.maximum(moved[1], 0.0), low + 0.01 * width)])
 
     def call(self, x: Any) -> Any:
-        return fake_quant_with_min_max_vars(x, self.range[0], self.range[1])
+        ends = self.range
+        return fake_quant_with_min_max_vars(x, ends[0], ends[1])
 
     def compute_output_shape(self, input_shape: Any) -> Any:
         return input_shape
