@@ -124,6 +124,10 @@ def test_post_training_quantization_takes_it_too(model, plan, photographs, tmp_p
     assert ours.path.read_bytes() == aware.path.read_bytes()
     raw = kyb.export_tflite(model, tmp_path / "raw.tflite", input_type="uint8", **options)
     assert conversions(raw.path) == (1, 2)
+    open_size = kyb.v8("n", activation="relu6", input_shape=(None, None, 3))
+    open_size.set_weights(model.get_weights())
+    sized = kyb.export_tflite(open_size, tmp_path / "sized.tflite", image_size=64, **options)
+    assert conversions(sized.path) == (1, 1)
 
 
 def test_it_trains_saves_and_loads(model, plan, photographs, tmp_path):

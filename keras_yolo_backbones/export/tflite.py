@@ -82,7 +82,8 @@ def export_tflite(
     if calibration is not None:
         samples = calibration_images(calibration, shape=size, scale=images.largest)
     # The converter's own calibration knows no exceptions; a plan gives the same file and does.
-    planned = quantize_aware(model, samples, keep_float=keep_float) if keep_float else model
+    options: dict[str, Any] = {"image_size": image_size, "keep_float": keep_float}
+    planned = quantize_aware(model, samples, **options) if keep_float else model
     kept = [] if is_tfmot(planned) else float_layers(planned)
     content = _convert(planned, images.name, size, precision, None if keep_float else samples, input_type or "int8")
 
