@@ -32,11 +32,9 @@ def finished(content: bytes) -> bytes:
 
 def _ends(model: Any, graph: Any, name: str) -> dict[int, int]:
     """Of all operators of a kind: the tensor that they give -> the one that they take."""
-    from ai_edge_litert import schema_py_generated as schema
+    from tensorflow.lite.tools import flatbuffer_utils
 
-    code = getattr(schema.BuiltinOperator, name)
-    codes = [index for index, entry in enumerate(model.operatorCodes) if entry.builtinCode == code]
-    found = [operator for operator in graph.operators if operator.opcodeIndex in codes]
+    found = [one for one in graph.operators if flatbuffer_utils.opcode_to_name(model, one.opcodeIndex) == name]
     return {int(operator.outputs[0]): int(operator.inputs[0]) for operator in found}
 
 

@@ -84,14 +84,14 @@ def export_tflite(
     # The converter's own calibration knows no exceptions; a plan gives the same file and does.
     options: dict[str, Any] = {"image_size": image_size, "keep_float": keep_float}
     planned = quantize_aware(model, samples, **options) if keep_float else model
-    kept = [] if is_tfmot(planned) else float_layers(planned)
+    kept = float_layers(planned)
     content = _convert(planned, images.name, size, precision, None if keep_float else samples, input_type or "int8")
 
     with staged(target) as temporary, staged(target.with_name(f"{target.name}.json")) as manifest_file:
         temporary.write_bytes(content)
         listed = operators(temporary)
         if precision == "int8":
-            _check_integer(listed, input_type or "int8", conversions(planned) if kept else {})
+            _check_integer(listed, input_type or "int8", conversions(planned))
         batches: Sequence[np.ndarray] = samples[:4] if samples is not None else [check_images(size, images.largest)]
         runner = LiteModel(temporary)
         found = compare(model, runner, batches, what=target.name, least_snr_db=bound)
@@ -150,7 +150,7 @@ def _convert(
 ) -> bytes:
     # Signatures, and with them the names of the outputs, survive only on the way over a SavedModel.
     spec = tf.TensorSpec((1, *size), tf.float32, name=name)
-    keeps_float = not is_tfmot(model) and conversions(model)["float32"] > 0
+    keeps_float = conversions(model)["float32"] > 0
     if is_tfmot(model):
         call = tfmot_function(model, spec)
     elif precision == "int8":
@@ -200,16 +200,16 @@ def _check_integer(listed: list[Operator], input_type: str, inside: dict[str, in
     Args:
         listed: the file's operators.
         input_type: of the file.
-        inside: for a file with float layers: how many tensors become `"float32"` and how many `"int8"`.
+        inside: how many tensors become `"float32"` for the layers that are kept so, and how many `"int8"` behind them.
     """
     names = [operator.name for operator in listed]
-    most = {"QUANTIZE": inside.get("int8", 0) + (input_type != "int8"), "DEQUANTIZE": inside.get("float32", 0)}
+    most = {"QUANTIZE": inside["int8"] + (input_type != "int8"), "DEQUANTIZE": inside["float32"]}
     floats = [
         operator.name
         for operator in listed
         if operator.name not in most and any("FLOAT" in kind for kind in operator.kinds)
     ]
-    if floats and not inside:
+    if floats and not inside["float32"]:
         raise ExportError(f"operators that stay float in int8: {', '.join(sorted(set(floats)))}.")
     for name, count in most.items():
         if names.count(name) > count:

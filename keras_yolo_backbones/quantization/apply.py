@@ -53,7 +53,7 @@ class _FakeQuantization:
 
     def __init__(self, graph: Graph, scales: Scales, plan: Plan, learn_ranges: bool, floats: set[Node]) -> None:
         self._graph, self._scales, self._plan, self._learn = graph, scales, plan, learn_ranges
-        self._floats = floats
+        self._floats, self._returned = floats, set(tree.flatten(graph.outputs))
         self._names = tensor_names(graph)
         self._layers: dict[int, Any] = {}
         self._quants: dict[str, FakeQuant] = {}
@@ -79,8 +79,7 @@ class _FakeQuantization:
         tensors = tree.flatten(result)
         values = [Value(node, index) for index in range(len(tensors))]
         self._raw |= dict(zip(values, tensors, strict=True))
-        returned = set(tree.flatten(self._graph.outputs))
-        given = [self._to_integer(value, node) if value in returned else self._raw[value] for value in values]
+        given = [self._to_integer(value, node) if value in self._returned else self._raw[value] for value in values]
         return tree.pack_sequence_as(result, given)
 
     def _entering(self, value: Value, tensor: Any, node: Node, converts: bool) -> Any:

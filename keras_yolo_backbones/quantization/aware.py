@@ -111,13 +111,15 @@ def is_fake_quantized(model: Any) -> bool:
 
 
 def conversions(model: keras.Model) -> dict[str, int]:
-    """How many tensors become `"float32"` and how many become `"int8"` inside a model from `quantize_aware`."""
+    """How many tensors become `"float32"` and how many `"int8"` inside a model; 0 if `quantize_aware` did not make it."""
     kinds = [layer.to for layer in model.layers if isinstance(layer, Converted)]
     return {to: kinds.count(to) for to in ("float32", "int8")}
 
 
 def float_layers(model: keras.Model) -> list[str]:
     """The layers of a model from `quantize_aware` that are computed in float, in order."""
+    if not conversions(model)["float32"]:
+        return []
     found: dict[Node, str] = {}
     for node in read(model).nodes:
         if isinstance(node.layer, Converted):
