@@ -111,7 +111,7 @@ def is_fake_quantized(model: Any) -> bool:
 
 
 def conversions(model: keras.Model) -> dict[str, int]:
-    """How many tensors become `"float32"` and how many `"int8"` inside a model; 0 if `quantize_aware` did not make it."""
+    """How many tensors become `"float32"` and how many `"int8"` within; none but in what `quantize_aware` made."""
     kinds = [layer.to for layer in model.layers if isinstance(layer, Converted)]
     return {to: kinds.count(to) for to in ("float32", "int8")}
 
