@@ -17,7 +17,7 @@ from rich.table import Table
 import keras_yolo_backbones as kyb
 from keras_yolo_backbones.benchmark import Candidate, measure, onnx_runner, saved_model_runner, threads
 from keras_yolo_backbones.commands.common import readable_bytes, working
-from keras_yolo_backbones.export.litert import LiteModel
+from keras_yolo_backbones.litert import LiteModel
 from keras_yolo_backbones.quiet import native_noise_hidden
 
 console = Console()

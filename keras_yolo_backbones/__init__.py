@@ -24,8 +24,8 @@ from keras_yolo_backbones.version import __version__
 
 if TYPE_CHECKING:  # for editors and type checkers, which cannot follow _LAZY
     from keras_yolo_backbones import quantization
-    from keras_yolo_backbones.export.onnx import export_onnx
-    from keras_yolo_backbones.export.saved_model import export_saved_model
+    from keras_yolo_backbones.export.onnx.exporter import export_onnx
+    from keras_yolo_backbones.export.tf_serving.saved_model import export_saved_model
     from keras_yolo_backbones.export.tflite import export_tflite
     from keras_yolo_backbones.families import v3, v4, v5, v6, v7, v8, v9, v10, v11, v12, v26, yolox
     from keras_yolo_backbones.features.run import extract_features
@@ -50,8 +50,8 @@ _LAZY = {
     "to_tf_keras": "graph.twin",
     "macs": "graph.cost",
     "export_tflite": "export.tflite",
-    "export_saved_model": "export.saved_model",
-    "export_onnx": "export.onnx",
+    "export_saved_model": "export.tf_serving.saved_model",
+    "export_onnx": "export.onnx.exporter",
     "extract_features": "features.run",
     "load_model": "saving",
     "load_weights": "weights.load",

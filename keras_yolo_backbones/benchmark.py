@@ -51,10 +51,10 @@ def deployed(model: keras.Model, folder: Path, calibration: Any) -> dict[str, Ca
     Returns:
         Form -> a function that runs it; `"keras"` is the model itself.
     """
-    from keras_yolo_backbones.export.litert import LiteModel
-    from keras_yolo_backbones.export.onnx import export_onnx
-    from keras_yolo_backbones.export.saved_model import export_saved_model
+    from keras_yolo_backbones.export.onnx.exporter import export_onnx
+    from keras_yolo_backbones.export.tf_serving.saved_model import export_saved_model
     from keras_yolo_backbones.export.tflite import export_tflite
+    from keras_yolo_backbones.litert import LiteModel
 
     plain = export_saved_model(model, folder / "plain", fused=False)
     fused = export_saved_model(model, folder / "fused")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 from collections.abc import Iterable
 from typing import Any
@@ -71,3 +72,13 @@ def parse_provenance(text: Any) -> Provenance | None:
     if not all(isinstance(value, str) and len(value) < 500 for value in fields.values()):
         return None
     return Provenance(**fields)
+
+
+def weights_digest(model: keras.Model) -> str:
+    """sha256 over all weights, in the model's order, with their names and shapes."""
+    digest = hashlib.sha256()
+    for layer in model.layers:
+        for variable, value in zip(layer.weights, layer.get_weights(), strict=True):
+            digest.update(f"{layer.name}.{variable.name}{value.shape}{value.dtype}".encode())
+            digest.update(value.tobytes())
+    return digest.hexdigest()

@@ -10,7 +10,7 @@ import kserve
 from prediction_service import columns
 
 from keras_yolo_backbones.errors import ExportError
-from keras_yolo_backbones.export.session import ServingSession
+from keras_yolo_backbones.export.tf_serving.session import ServingSession
 
 
 class SavedModel(kserve.Model):

@@ -18,7 +18,7 @@ import tensorflow as tf
 from tensorflow_serving.apis import get_model_metadata_pb2, predict_pb2, prediction_service_pb2_grpc
 
 from keras_yolo_backbones.errors import ExportError
-from keras_yolo_backbones.export.session import ServingSession
+from keras_yolo_backbones.export.tf_serving.session import ServingSession
 
 
 class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):

@@ -8,7 +8,7 @@ import keras
 import numpy as np
 
 import keras_yolo_backbones as kyb
-from keras_yolo_backbones.export.litert import LiteModel, operators
+from keras_yolo_backbones.litert import LiteModel, operators
 
 
 def settled(model: keras.Model, images: np.ndarray) -> keras.Model:

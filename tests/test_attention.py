@@ -11,7 +11,7 @@ from conftest import DATA, disturbed, in_subprocess
 
 import keras_yolo_backbones as kyb
 from keras_yolo_backbones.blocks import LearnedScale, MatMul, ReshapeLike, SplitAreas, Style, attention
-from keras_yolo_backbones.export.litert import inventory, operators
+from keras_yolo_backbones.litert import inventory, operators
 from keras_yolo_backbones.registry import find
 from keras_yolo_backbones.weights.mapping import slots
 

@@ -13,9 +13,9 @@ from quantized import small
 
 import keras_yolo_backbones as kyb
 from keras_yolo_backbones.cli import main
-from keras_yolo_backbones.export.accelerators import ACCELERATORS
-from keras_yolo_backbones.export.litert import Operator, Tensor
-from keras_yolo_backbones.export.targets import objection, refusals
+from keras_yolo_backbones.litert import Operator, Tensor
+from keras_yolo_backbones.targets.accelerators import ACCELERATORS
+from keras_yolo_backbones.targets.refusals import objection, refusals
 
 sys.path.insert(0, str(ROOT / "tflite"))
 import benchmark

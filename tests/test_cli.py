@@ -135,7 +135,7 @@ def test_help_and_version_load_no_framework():
 
 def test_trained_weights_are_loaded(capfd, tmp_path, model):
     """The same weights give the same digest, whatever way they came."""
-    from keras_yolo_backbones.export.manifest import weights_digest
+    from keras_yolo_backbones.provenance import weights_digest
 
     model.save_weights(tmp_path / "own.weights.h5")
     arguments = ["export", "v8-n", "--activation", "relu6", "--image-size", "64", "--format", "onnx", "--json"]

@@ -11,8 +11,8 @@ from conftest import in_subprocess
 from quantized import small
 
 import keras_yolo_backbones as kyb
-from keras_yolo_backbones.export.function import run
 from keras_yolo_backbones.graph.agreement import agreement
+from keras_yolo_backbones.graph.running import run
 from keras_yolo_backbones.quantization import distill
 
 

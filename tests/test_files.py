@@ -12,7 +12,7 @@ import pytest
 from conftest import ROOT, in_subprocess
 
 import keras_yolo_backbones as kyb
-from keras_yolo_backbones.export.files import HOST, check_directory, check_file_target, staged
+from keras_yolo_backbones.files import HOST, check_directory, check_file_target, staged
 
 
 def names(folder):
@@ -81,7 +81,7 @@ def test_a_full_disk_is_one_error_and_leaves_nothing(tmp_path):
 import resource, signal
 from pathlib import Path
 from keras_yolo_backbones.errors import ExportError
-from keras_yolo_backbones.export.files import staged
+from keras_yolo_backbones.files import staged
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
 try:
@@ -103,7 +103,7 @@ def test_a_killed_export_leaves_nothing_half_written(tmp_path, how):
 import signal, sys, time
 from pathlib import Path
 from keras_yolo_backbones.cli import _terminate
-from keras_yolo_backbones.export.files import staged
+from keras_yolo_backbones.files import staged
 signal.signal(signal.SIGTERM, _terminate)
 with staged(Path({str(target)!r})) as temporary:
     temporary.write_bytes(bytes(1000))

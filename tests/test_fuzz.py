@@ -21,11 +21,11 @@ from test_load_weights import write_darknet
 from torchfile import Writer, encode
 
 from keras_yolo_backbones.errors import CheckpointError
-from keras_yolo_backbones.weights import unpickle
-from keras_yolo_backbones.weights.checkpoint import open_checkpoint
 from keras_yolo_backbones.weights.identify import recognise
-from keras_yolo_backbones.weights.tensors import DTYPES
-from keras_yolo_backbones.weights.torch_zip import STORAGES
+from keras_yolo_backbones.weights.readers import unpickle
+from keras_yolo_backbones.weights.readers.checkpoint import open_checkpoint
+from keras_yolo_backbones.weights.readers.tensors import DTYPES
+from keras_yolo_backbones.weights.readers.torch_zip import STORAGES
 
 TENSORS = {"model.0.conv.weight": np.ones((2, 3, 3, 3), np.float32), "model.0.bn.running_var": np.ones(2, np.float16)}
 

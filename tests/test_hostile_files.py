@@ -25,7 +25,7 @@ import resource, sys
 resource.setrlimit(resource.RLIMIT_AS, (int(sys.argv[2]), int(sys.argv[2])))
 resource.setrlimit(resource.RLIMIT_CPU, (int(sys.argv[3]), int(sys.argv[3])))
 from keras_yolo_backbones.errors import CheckpointError
-from keras_yolo_backbones.weights.checkpoint import open_checkpoint
+from keras_yolo_backbones.weights.readers.checkpoint import open_checkpoint
 try:
     with open_checkpoint(sys.argv[1]) as checkpoint:
         for name in checkpoint.tensors:

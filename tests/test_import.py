@@ -30,7 +30,7 @@ def test_no_environment_variable_is_set():
 
 
 def test_running_a_tflite_file_needs_no_tensorflow():
-    assert loaded_after("import keras_yolo_backbones.export.litert", "tensorflow", "keras") == []
+    assert loaded_after("import keras_yolo_backbones.litert", "tensorflow", "keras") == []
 
 
 def test_every_public_name_is_there():

@@ -9,10 +9,10 @@ from quantized import small
 
 import keras_yolo_backbones as kyb
 from keras_yolo_backbones.cli import main
-from keras_yolo_backbones.export.function import run
-from keras_yolo_backbones.export.litert import LiteModel, operators
 from keras_yolo_backbones.graph.agreement import agreement
 from keras_yolo_backbones.graph.read import read
+from keras_yolo_backbones.graph.running import run
+from keras_yolo_backbones.litert import LiteModel, operators
 from keras_yolo_backbones.quantization.keeping import float_nodes
 from keras_yolo_backbones.quantization.lower import lower, tensor_names
 from keras_yolo_backbones.quantization.scales import Scales

@@ -15,7 +15,7 @@ from safetensors.numpy import load_file, save_file
 from torchfile import Writer, write_state_dict
 
 import keras_yolo_backbones as kyb
-from keras_yolo_backbones.weights.darknet import in_file_order
+from keras_yolo_backbones.weights.readers.darknet import in_file_order
 
 HEAD = {"model.22.cv2.0.conv.weight": np.ones((4, 4, 1, 1), np.float32), "model.22.dfl.conv.weight": np.ones((1, 16))}
 

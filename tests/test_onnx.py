@@ -11,9 +11,9 @@ from conftest import SIDE, disturbed
 from onnx import TensorProto, helper
 
 import keras_yolo_backbones as kyb
-from keras_yolo_backbones.export import onnx as exporter
-from keras_yolo_backbones.export.onnx import run_onnx
-from keras_yolo_backbones.export.transposes import cancel_transposes
+from keras_yolo_backbones.export.onnx import exporter
+from keras_yolo_backbones.export.onnx.exporter import run_onnx
+from keras_yolo_backbones.export.onnx.transposes import cancel_transposes
 
 OPERATORS = {"Conv": 31, "Clip": 31, "Add": 6, "Concat": 5, "MaxPool": 3}
 

@@ -9,9 +9,9 @@ import tensorflow as tf
 from quantized import element_types, kernels_per_channel, outputs, small
 
 import keras_yolo_backbones as kyb
-from keras_yolo_backbones.export.function import run
-from keras_yolo_backbones.export.litert import LiteModel
 from keras_yolo_backbones.graph.agreement import agreement
+from keras_yolo_backbones.graph.running import run
+from keras_yolo_backbones.litert import LiteModel
 from keras_yolo_backbones.quantization.kernels import QuantizedConv2D, fake_quantized
 from keras_yolo_backbones.quantization.layers import FakeQuant, RoundedAdd
 

@@ -11,8 +11,8 @@ from safetensors.numpy import save_file
 from torchfile import Bits, Name, Writer, write_state_dict
 
 import keras_yolo_backbones as kyb
-from keras_yolo_backbones.weights import darknet
-from keras_yolo_backbones.weights.checkpoint import open_checkpoint
+from keras_yolo_backbones.weights.readers import darknet
+from keras_yolo_backbones.weights.readers.checkpoint import open_checkpoint
 
 
 @pytest.fixture

@@ -10,8 +10,8 @@ import tensorflow as tf
 from conftest import SIDE, disturbed
 
 import keras_yolo_backbones as kyb
-from keras_yolo_backbones.export import saved_model
-from keras_yolo_backbones.export.saved_model import run_in_session
+from keras_yolo_backbones.export.tf_serving import saved_model
+from keras_yolo_backbones.export.tf_serving.saved_model import run_in_session
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ from conftest import in_subprocess
 from quantized import small
 
 import keras_yolo_backbones as kyb
-from keras_yolo_backbones.export.function import run
+from keras_yolo_backbones.graph.running import run
 
 
 def test_attention_and_fake_quantization_open_in_a_new_process(photographs, tmp_path):

@@ -18,11 +18,11 @@ from conftest import ROOT, SIDE, disturbed
 from tensorflow.core.protobuf import saved_model_pb2
 
 import keras_yolo_backbones as kyb
-from keras_yolo_backbones.export import saved_model as module
-from keras_yolo_backbones.export import warmup
-from keras_yolo_backbones.export.server import XLA_FLAGS
-from keras_yolo_backbones.export.session import ServingSession
-from keras_yolo_backbones.export.signatures import SIGNATURES, letterboxed
+from keras_yolo_backbones.export.tf_serving import saved_model as module
+from keras_yolo_backbones.export.tf_serving import warmup
+from keras_yolo_backbones.export.tf_serving.server import XLA_FLAGS
+from keras_yolo_backbones.export.tf_serving.session import ServingSession
+from keras_yolo_backbones.export.tf_serving.signatures import SIGNATURES, letterboxed
 from keras_yolo_backbones.images import letterbox
 
 LEVELS = {"P3": (8, 8, 64), "P4": (4, 4, 128), "P5": (2, 2, 256)}
@@ -326,7 +326,7 @@ def test_the_loader_refuses_what_the_server_would_refuse(tmp_path):
 EXPORTER = """
     import os, signal, sys, time
     import keras_yolo_backbones as kyb
-    from keras_yolo_backbones.export import saved_model as module
+    from keras_yolo_backbones.export.tf_serving import saved_model as module
     model = kyb.v8("n", input_shape=(32, 32, 3))
     {hook}
     print("ready", flush=True)

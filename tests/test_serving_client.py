@@ -17,7 +17,7 @@ from conftest import ROOT, SIDE
 from prediction_service import PredictionService, grpc_server, rest_server
 
 import keras_yolo_backbones as kyb
-from keras_yolo_backbones.export.session import ServingSession
+from keras_yolo_backbones.export.tf_serving.session import ServingSession
 
 sys.path.insert(0, str(ROOT / "examples"))
 

@@ -12,7 +12,7 @@ from conftest import SIDE, disturbed
 
 import keras_yolo_backbones as kyb
 from keras_yolo_backbones.export import tflite
-from keras_yolo_backbones.export.litert import LiteModel, inventory, operators
+from keras_yolo_backbones.litert import LiteModel, inventory, operators
 
 RELU6_OPERATORS = {"CONV_2D": 31, "ADD": 6, "PAD": 5, "CONCATENATION": 5, "MAX_POOL_2D": 3}
 

@@ -10,8 +10,8 @@ import pytest
 from quantized import element_types, kernels_per_channel, outputs, small
 
 import keras_yolo_backbones as kyb
-from keras_yolo_backbones.export.function import run
-from keras_yolo_backbones.quantization.tfmot import toolbox
+from keras_yolo_backbones.graph.running import run
+from keras_yolo_backbones.quantization.tfmot.engine import toolbox
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore"),  # the toolbox warns of its own old calls

@@ -9,8 +9,8 @@ from ai_edge_litert.interpreter import Interpreter
 from conftest import DATA
 
 import keras_yolo_backbones as kyb
-from keras_yolo_backbones.export.function import run
-from keras_yolo_backbones.export.litert import quantize
+from keras_yolo_backbones.graph.running import run
+from keras_yolo_backbones.litert import quantize
 
 
 def trained(detector, activation):

@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
-from keras_yolo_backbones.export.litert import LiteModel
 from keras_yolo_backbones.graph.agreement import agreement
 from keras_yolo_backbones.images import letterbox, read_image
+from keras_yolo_backbones.litert import LiteModel
 
 
 def main() -> None:

@@ -29,10 +29,10 @@ from rich.table import Table
 from safetensors.numpy import load_file, save_file
 
 from keras_yolo_backbones.registry import create, variants
-from keras_yolo_backbones.weights.checkpoint import open_checkpoint
-from keras_yolo_backbones.weights.darknet import in_file_order
 from keras_yolo_backbones.weights.identify import identify
 from keras_yolo_backbones.weights.load import load_weights
+from keras_yolo_backbones.weights.readers.checkpoint import open_checkpoint
+from keras_yolo_backbones.weights.readers.darknet import in_file_order
 from keras_yolo_backbones.weights.save import export_weights
 from keras_yolo_backbones.weights.shapes import layout_for, layout_of, moved
 

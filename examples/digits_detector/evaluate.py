@@ -12,7 +12,7 @@ from detector import detections
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from keras_yolo_backbones.export.litert import LiteModel
+from keras_yolo_backbones.litert import LiteModel
 
 
 def mean_average_precision(file: Path, digits: Digits) -> float:

@@ -19,7 +19,7 @@ from evaluate import mean_average_precision
 from train import train_float
 
 import keras_yolo_backbones as kyb
-from keras_yolo_backbones.export.litert import LiteModel
+from keras_yolo_backbones.litert import LiteModel
 from keras_yolo_backbones.quantization.calibration import calibration_images
 
 CALIBRATION, DISTILLATION, TEST = 64, 1000, 500

@@ -1,6 +1,7 @@
 """What the networks are made of. Imports only `keras`, so that they build under every backend."""
 
 from keras_yolo_backbones.blocks.attention import AREA_HEAD, a2c2f, attention, psa, scaled_a2c2f
+from keras_yolo_backbones.blocks.c3k2 import C3K, SLIM, C3k2Stage, c3k2_trunk
 from keras_yolo_backbones.blocks.conv import conv, depthwise, grouped_conv, pad, split_conv
 from keras_yolo_backbones.blocks.csp import (
     Unit,
@@ -15,6 +16,7 @@ from keras_yolo_backbones.blocks.csp import (
     merge,
     two_convs,
 )
+from keras_yolo_backbones.blocks.darknet import DARKNET53, Stage, darknet_trunk, residuals
 from keras_yolo_backbones.blocks.elan import conv_down, elan, pooled_down, two_elans
 from keras_yolo_backbones.blocks.gelan import average_down, gelan, mixed_down, rep_csp, spp_elan
 from keras_yolo_backbones.blocks.layers import LearnedScale, MatMul, ReshapeLike, SplitAreas
@@ -35,10 +37,18 @@ from keras_yolo_backbones.blocks.style import ACTIVATIONS, Style, check_activati
 __all__ = [
     "ACTIVATIONS",
     "AREA_HEAD",
+    "C3K",
+    "DARKNET53",
     "LearnedScale",
     "MatMul",
     "Pooling",
     "ReshapeLike",
+    "SLIM",
+    "C3k2Stage",
+    "Stage",
+    "c3k2_trunk",
+    "darknet_trunk",
+    "residuals",
     "SplitAreas",
     "Style",
     "Unit",

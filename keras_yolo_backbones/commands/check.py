@@ -36,8 +36,8 @@ def add(subparsers: argparse._SubParsersAction) -> None:
 
 def run(args: argparse.Namespace, _: Console) -> int:
     """Check and print."""
-    from keras_yolo_backbones.export.litert import LiteModel
-    from keras_yolo_backbones.export.targets import refusals
+    from keras_yolo_backbones.litert import LiteModel
+    from keras_yolo_backbones.targets.refusals import refusals
 
     LiteModel(args.file)
     refused = refusals(args.file, args.target)

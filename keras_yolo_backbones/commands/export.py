@@ -115,11 +115,11 @@ def _export(model: keras.Model, format: str, args: argparse.Namespace) -> Artifa
     stem = "-".join(filter(None, [args.model, args.activation]))
     folder = Path(args.out)
     if format == "onnx":
-        from keras_yolo_backbones.export.onnx import export_onnx
+        from keras_yolo_backbones.export.onnx.exporter import export_onnx
 
         return export_onnx(model, folder / f"{stem}.onnx", opset=args.opset, layout=args.layout)
     if format == "saved_model":
-        from keras_yolo_backbones.export.saved_model import export_saved_model
+        from keras_yolo_backbones.export.tf_serving.saved_model import export_saved_model
 
         return export_saved_model(model, folder / stem, **saved_model_options(args))
     from keras_yolo_backbones.export.tflite import export_tflite

@@ -59,8 +59,8 @@ def run(args: argparse.Namespace, console: Console) -> int:
         model = build_model(args)
         load(model, args.weights)
         from keras_yolo_backbones import quantization
-        from keras_yolo_backbones.export.files import check_directory
         from keras_yolo_backbones.export.tflite import export_tflite
+        from keras_yolo_backbones.files import check_directory
         from keras_yolo_backbones.graph.signature import image_input
         from keras_yolo_backbones.quantization.calibration import calibration_images
 

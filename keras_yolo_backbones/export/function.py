@@ -12,7 +12,7 @@ import tensorflow as tf
 from keras_yolo_backbones.errors import ExportError
 from keras_yolo_backbones.graph.fuse import fuse
 from keras_yolo_backbones.graph.rewrite import recast
-from keras_yolo_backbones.graph.signature import named_outputs
+from keras_yolo_backbones.graph.running import named_tensors, require_tensorflow
 from keras_yolo_backbones.graph.upsample import upsampling_as_resize
 
 
@@ -36,7 +36,7 @@ def frozen_function(
     def call(images: tf.Tensor) -> dict[str, tf.Tensor]:
         weights = [[tf.constant(value) for value in values] for values in (trainable, fixed)]
         outputs, _ = model.stateless_call(*weights, images, training=False)
-        return _named(model, outputs)
+        return named_tensors(model, outputs)
 
     return call
 
@@ -58,22 +58,3 @@ def save_signatures(signatures: dict[str, Any], folder: str | Path, *, holding: 
     except (tf.errors.OpError, OSError) as error:
         reason = getattr(error, "message", None) or error.strerror or str(error)
         raise ExportError(f"cannot write the SavedModel: {reason}.") from error
-
-
-def require_tensorflow() -> None:
-    """Raise `ExportError` unless Keras runs on TensorFlow, which all converters start from."""
-    backend = keras.backend.backend()
-    if backend != "tensorflow":
-        raise ExportError(f"exporting needs the TensorFlow backend, not {backend}; set KERAS_BACKEND=tensorflow.")
-
-
-def run(model: keras.Model, images: Any) -> dict[str, Any]:
-    """The model's outputs on a batch by name, as float32 arrays."""
-    return {name: tensor.numpy() for name, tensor in _named(model, model(images, training=False)).items()}
-
-
-def _named(model: keras.Model, outputs: Any) -> dict[str, tf.Tensor]:
-    """What a call of `model` returned, by name, as float32."""
-    names = list(named_outputs(model))
-    tensors = [outputs[name] for name in names] if isinstance(outputs, dict) else tf.nest.flatten(outputs)
-    return {name: tf.cast(tensor, tf.float32) for name, tensor in zip(names, tensors, strict=True)}

@@ -15,7 +15,7 @@ import keras
 
 from keras_yolo_backbones.graph.agreement import Agreement
 from keras_yolo_backbones.graph.signature import ImageInput, named_outputs
-from keras_yolo_backbones.provenance import get_provenance
+from keras_yolo_backbones.provenance import get_provenance, weights_digest
 from keras_yolo_backbones.version import __version__
 
 PACKAGES = ("tensorflow", "keras", "ai-edge-litert", "tf2onnx", "onnx", "onnxruntime", "numpy")
@@ -108,16 +108,6 @@ def preprocessing(images: ImageInput) -> dict[str, Any]:
 def write_manifest(manifest: Mapping[str, Any], path: Path) -> None:
     """Write it as indented JSON."""
     path.write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
-
-
-def weights_digest(model: keras.Model) -> str:
-    """sha256 over all weights, in the model's order, with their names and shapes."""
-    digest = hashlib.sha256()
-    for layer in model.layers:
-        for variable, value in zip(layer.weights, layer.get_weights(), strict=True):
-            digest.update(f"{layer.name}.{variable.name}{value.shape}{value.dtype}".encode())
-            digest.update(value.tobytes())
-    return digest.hexdigest()
 
 
 def file_digest(path: Path) -> str:

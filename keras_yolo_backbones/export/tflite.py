@@ -13,24 +13,20 @@ import numpy as np
 import tensorflow as tf
 
 from keras_yolo_backbones.errors import ArgumentError, ExportError, one_of
-from keras_yolo_backbones.export.check import LEAST_SNR_DB, check_images, compare
-from keras_yolo_backbones.export.files import check_file_target, staged
-from keras_yolo_backbones.export.function import deployable, frozen_function, require_tensorflow, save_signatures
-from keras_yolo_backbones.export.litert import LiteModel, Operator, operators, tally
+from keras_yolo_backbones.export.comparison import LEAST_SNR_DB, check_images, compare
+from keras_yolo_backbones.export.function import deployable, frozen_function, save_signatures
 from keras_yolo_backbones.export.manifest import Artifact, file_digest, make_manifest, write_manifest
 from keras_yolo_backbones.export.passing import finished
+from keras_yolo_backbones.files import check_file_target, staged
+from keras_yolo_backbones.graph.running import require_tensorflow
 from keras_yolo_backbones.graph.signature import image_input
 from keras_yolo_backbones.graph.upsample import upsampling_as_resize
-from keras_yolo_backbones.quantization.aware import (
-    conversions,
-    float_layers,
-    integer_form,
-    is_fake_quantized,
-    quantize_aware,
-)
+from keras_yolo_backbones.litert import LiteModel, Operator, operators, tally
+from keras_yolo_backbones.quantization.aware import quantize_aware
 from keras_yolo_backbones.quantization.calibration import Calibration, calibration_images
+from keras_yolo_backbones.quantization.integer_form import conversions, float_layers, integer_form, is_fake_quantized
 from keras_yolo_backbones.quantization.lower import lower
-from keras_yolo_backbones.quantization.tfmot import is_tfmot, tfmot_function, tfmot_input
+from keras_yolo_backbones.quantization.tfmot.engine import is_tfmot, tfmot_function, tfmot_input
 
 PRECISIONS = ("float32", "float16", "dynamic", "int8")
 INPUT_TYPES = {"int8": tf.int8, "uint8": tf.uint8, "float32": tf.float32}

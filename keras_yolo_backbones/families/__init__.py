@@ -1,7 +1,7 @@
 """The families, in the order of their publication."""
 
-from keras_yolo_backbones.families.family import Family, Origin, Release
-from keras_yolo_backbones.families.layout import Layout
+from keras_yolo_backbones.families.frame.family import Family, Origin, Release
+from keras_yolo_backbones.families.frame.layout import Layout
 from keras_yolo_backbones.families.v3 import v3
 from keras_yolo_backbones.families.v4 import v4
 from keras_yolo_backbones.families.v5 import v5

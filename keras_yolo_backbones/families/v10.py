@@ -25,10 +25,10 @@ from keras_yolo_backbones.blocks import (
     rep_depthwise,
     sppf,
 )
-from keras_yolo_backbones.families import origins
-from keras_yolo_backbones.families.family import Family, Release
-from keras_yolo_backbones.families.layout import Layout, paired, psa_pieces
-from keras_yolo_backbones.families.scale import Scale
+from keras_yolo_backbones.families.frame import origins
+from keras_yolo_backbones.families.frame.family import Family, Release
+from keras_yolo_backbones.families.frame.layout import Layout, paired, psa_pieces
+from keras_yolo_backbones.families.frame.scale import Scale
 
 
 def inverted(

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import keras
 
-from keras_yolo_backbones.blocks import Style, psa, sppf
-from keras_yolo_backbones.families import origins
-from keras_yolo_backbones.families.c3k2 import SIZES, UNITS, C3k2Scale, trunk
-from keras_yolo_backbones.families.family import Family, Release
-from keras_yolo_backbones.families.layout import Layout, paired, psa_pieces
+from keras_yolo_backbones.blocks import Style, c3k2_trunk, psa, sppf
+from keras_yolo_backbones.families.frame import origins
+from keras_yolo_backbones.families.frame.c3k2 import SIZES, UNITS, C3k2Scale
+from keras_yolo_backbones.families.frame.family import Family, Release
+from keras_yolo_backbones.families.frame.layout import Layout, paired, psa_pieces
 
 STYLE = Style(activation="silu", epsilon=1e-3, momentum=0.97)
 
@@ -22,7 +22,7 @@ STAGES = {2: (128, 256, 0.25), 3: (256, 512, 0.25), 4: (512, 512, 0.5), 5: (1024
 
 def network(images: keras.KerasTensor, scale: C3k2Scale, style: Style, *, spp: bool) -> dict[str, keras.KerasTensor]:
     """All levels of one YOLO11 backbone."""
-    levels = trunk(images, scale, STAGES, style=style)
+    levels = c3k2_trunk(images, scale.channels(64), scale.stages(STAGES), style=style)
     if spp:
         x = sppf(levels["P5"], scale.channels(1024), style=style, name="spp")
         levels["P5"] = psa(x, scale.repeats(UNITS), style=style, name="psa")

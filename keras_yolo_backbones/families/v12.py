@@ -20,9 +20,11 @@ import keras
 
 from keras_yolo_backbones.blocks import (
     AREA_HEAD,
+    C3k2Stage,
     Style,
     a2c2f,
     c2f_links,
+    c3k2_trunk,
     concat,
     conv_down,
     grouped_conv,
@@ -30,12 +32,11 @@ from keras_yolo_backbones.blocks import (
     scaled_a2c2f,
     split_conv,
 )
-from keras_yolo_backbones.families import origins
-from keras_yolo_backbones.families.c3k2 import SIZES as SIZES_11
-from keras_yolo_backbones.families.c3k2 import UNITS as LINKS
-from keras_yolo_backbones.families.c3k2 import C3k2Scale, trunk
-from keras_yolo_backbones.families.family import Family, Release
-from keras_yolo_backbones.families.layout import Layout, half, paired, per_head
+from keras_yolo_backbones.families.frame import origins
+from keras_yolo_backbones.families.frame.c3k2 import SIZES as SIZES_11
+from keras_yolo_backbones.families.frame.c3k2 import C3k2Scale
+from keras_yolo_backbones.families.frame.family import Family, Release
+from keras_yolo_backbones.families.frame.layout import Layout, half, paired, per_head
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,7 +83,7 @@ def network(
         position: kernel side of the depthwise convs beside the attention.
     """
     del spp  # There is no context block that could be left away.
-    levels = lower(images, scale, STAGES, style=style)
+    levels = lower(images, scale.channels(64), scale.stages(STAGES), style=style)
     x = levels["P3"]
     for level, (base, areas) in AREA_STAGES.items():
         channels, repeats = scale.channels(base), scale.repeats(UNITS)
@@ -93,17 +94,16 @@ def network(
 
 
 def grouped_trunk(
-    images: keras.KerasTensor, scale: V12Scale, stages: Mapping[int, tuple[int, int, float]], *, style: Style
+    images: keras.KerasTensor, stem: int, stages: Mapping[int, C3k2Stage], *, style: Style
 ) -> dict[str, keras.KerasTensor]:
-    """`trunk` with the second conv in two groups and the third in four; what they take comes as so many parts."""
+    """`c3k2_trunk` with the second conv in two groups and the third in four; what they take comes as so many parts."""
     levels = {}
-    parts = split_conv(images, scale.channels(64), 3, stride=2, style=style, name="stem")
-    for level, (narrow, base, share) in stages.items():
-        channels, name = scale.channels(base), f"stage{level}"
-        parts = grouped_conv(parts, scale.channels(narrow), 3, stride=2, style=style, name=f"down{level}")
+    parts = split_conv(images, stem, 3, stride=2, style=style, name="stem")
+    for level, (down, channels, hidden, repeats, unit) in stages.items():
+        name = f"stage{level}"
+        parts = grouped_conv(parts, down, 3, stride=2, style=style, name=f"down{level}")
         x = concat(parts, style=style, name=f"down{level}")
-        hidden, repeats = int(channels * share), scale.repeats(LINKS)
-        links = c2f_links(x, hidden, repeats, unit=scale.links(level), style=style, name=name)
+        links = c2f_links(x, hidden, repeats, unit=unit, style=style, name=name)
         if level == max(stages):
             levels[f"P{level}"] = merge(links, channels, close="cv2", style=style, name=name)
         else:
@@ -130,7 +130,7 @@ v12 = Family(
     "v12",
     {
         "1.0": Release(
-            partial(network, lower=trunk, position=7), SIZES, STYLE, origins.V12, layout, origins.V12_NETWORKS
+            partial(network, lower=c3k2_trunk, position=7), SIZES, STYLE, origins.V12, layout, origins.V12_NETWORKS
         ),
         "turbo": Release(
             partial(network, lower=grouped_trunk, position=5),

@@ -12,12 +12,12 @@ import dataclasses
 
 import keras
 
-from keras_yolo_backbones.blocks import Style, add, conv, merge, pools, psa
-from keras_yolo_backbones.families import origins
-from keras_yolo_backbones.families.c3k2 import SIZES as SIZES_11
-from keras_yolo_backbones.families.c3k2 import UNITS, C3k2Scale, trunk
-from keras_yolo_backbones.families.family import Family, Release
-from keras_yolo_backbones.families.layout import Layout, paired, psa_pieces
+from keras_yolo_backbones.blocks import Style, add, c3k2_trunk, conv, merge, pools, psa
+from keras_yolo_backbones.families.frame import origins
+from keras_yolo_backbones.families.frame.c3k2 import SIZES as SIZES_11
+from keras_yolo_backbones.families.frame.c3k2 import UNITS, C3k2Scale
+from keras_yolo_backbones.families.frame.family import Family, Release
+from keras_yolo_backbones.families.frame.layout import Layout, paired, psa_pieces
 
 STYLE = Style(activation="silu", epsilon=1e-3, momentum=0.97)
 
@@ -32,7 +32,7 @@ STAGES = {
 
 def network(images: keras.KerasTensor, scale: C3k2Scale, style: Style, *, spp: bool) -> dict[str, keras.KerasTensor]:
     """All levels of one YOLO26 backbone."""
-    levels = trunk(images, scale, STAGES[scale.top], style=style)
+    levels = c3k2_trunk(images, scale.channels(64), scale.stages(STAGES[scale.top]), style=style)
     if spp:
         top = f"P{scale.top}"
         context = residual_sppf if scale.top == 5 else plain_sppf

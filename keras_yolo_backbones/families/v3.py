@@ -17,21 +17,23 @@ from functools import partial
 import keras
 
 from keras_yolo_backbones.blocks import (
+    DARKNET53,
     Pooling,
     Style,
     bottleneck,
     conv,
+    darknet_trunk,
     halve,
     largest_first,
     max_pool,
     pools,
+    residuals,
     sppf,
     two_convs,
 )
-from keras_yolo_backbones.families import origins
-from keras_yolo_backbones.families.darknet import DARKNET53, residuals, trunk
-from keras_yolo_backbones.families.family import Family, Release
-from keras_yolo_backbones.families.layout import Layout, numbered
+from keras_yolo_backbones.families.frame import origins
+from keras_yolo_backbones.families.frame.family import Family, Release
+from keras_yolo_backbones.families.frame.layout import Layout, numbered
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,7 +87,7 @@ def network(
     if isinstance(spec, Tiny):
         return tiny(images, style, last_pool)
     unit = partial(bottleneck, kernels=kernels, expansion=0.5)
-    levels = trunk(images, 32, DARKNET53, stage=partial(residuals, unit=unit), style=style)
+    levels = darknet_trunk(images, 32, DARKNET53, stage=partial(residuals, unit=unit), style=style)
     if spp and spec.context:
         x = two_convs(levels["P5"], 1024, kernels=kernels, expansion=0.5, style=style, name="top")
         levels["P5"] = sppf(x, 512, pooling=pooling, style=style, name="spp")

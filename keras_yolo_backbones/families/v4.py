@@ -19,6 +19,8 @@ from functools import partial
 import keras
 
 from keras_yolo_backbones.blocks import (
+    DARKNET53,
+    Stage,
     Style,
     bottleneck,
     bottleneck_csp,
@@ -26,18 +28,19 @@ from keras_yolo_backbones.blocks import (
     conv,
     conv_down,
     cross_stage,
+    darknet_trunk,
     halve,
     largest_first,
+    residuals,
     split_conv,
     sppcsp,
     sppcspc,
     sppf,
     two_convs,
 )
-from keras_yolo_backbones.families import origins
-from keras_yolo_backbones.families.darknet import DARKNET53, Stage, residuals, trunk
-from keras_yolo_backbones.families.family import Family, Release
-from keras_yolo_backbones.families.layout import Layout, numbered
+from keras_yolo_backbones.families.frame import origins
+from keras_yolo_backbones.families.frame.family import Family, Release
+from keras_yolo_backbones.families.frame.layout import Layout, numbered
 
 UNIT = partial(bottleneck, kernels=(1, 3))
 NARROW_UNIT = partial(bottleneck, kernels=(1, 3), expansion=0.5)
@@ -105,7 +108,7 @@ def network(images: keras.KerasTensor, spec: Csp | Tiny, style: Style, *, spp: b
     if isinstance(spec, Tiny):
         return tiny(images, style.activated("leaky_relu"))
     stages = {level: (int(channels * spec.width), repeats) for level, (channels, repeats) in spec.stages.items()}
-    levels = trunk(images, int(32 * spec.width), stages, stage=spec.stage, first=spec.first, style=style)
+    levels = darknet_trunk(images, int(32 * spec.width), stages, stage=spec.stage, first=spec.first, style=style)
     if spp:
         top = f"P{spec.top}"
         levels[top] = spec.context(levels[top], int(512 * spec.width), style=style, name="spp")

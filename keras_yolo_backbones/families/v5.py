@@ -15,10 +15,10 @@ from functools import partial
 import keras
 
 from keras_yolo_backbones.blocks import Pooling, Style, bottleneck, c3, conv, pools, sppf, two_convs
-from keras_yolo_backbones.families import origins
-from keras_yolo_backbones.families.family import Family, Release
-from keras_yolo_backbones.families.layout import FOCUS, Layout, paired
-from keras_yolo_backbones.families.scale import Scale
+from keras_yolo_backbones.families.frame import origins
+from keras_yolo_backbones.families.frame.family import Family, Release
+from keras_yolo_backbones.families.frame.layout import FOCUS, Layout, paired
+from keras_yolo_backbones.families.frame.scale import Scale
 
 STYLE = Style(activation="silu", epsilon=1e-3, momentum=0.97)
 

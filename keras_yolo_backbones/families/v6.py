@@ -30,10 +30,10 @@ from keras_yolo_backbones.blocks import (
     rep_vgg,
     sppf,
 )
-from keras_yolo_backbones.families import origins
-from keras_yolo_backbones.families.family import Family, Release
-from keras_yolo_backbones.families.layout import Layout
-from keras_yolo_backbones.families.scale import Scale
+from keras_yolo_backbones.families.frame import origins
+from keras_yolo_backbones.families.frame.family import Family, Release
+from keras_yolo_backbones.families.frame.layout import Layout
+from keras_yolo_backbones.families.frame.scale import Scale
 
 
 def plain(x: keras.KerasTensor, channels: int, *, stride: int = 1, style: Style, name: str) -> keras.KerasTensor:

@@ -27,9 +27,9 @@ from keras_yolo_backbones.blocks import (
     sppcspc,
     two_elans,
 )
-from keras_yolo_backbones.families import origins
-from keras_yolo_backbones.families.family import Family, Release
-from keras_yolo_backbones.families.layout import FOCUS, Layout, numbered
+from keras_yolo_backbones.families.frame import origins
+from keras_yolo_backbones.families.frame.family import Family, Release
+from keras_yolo_backbones.families.frame.layout import FOCUS, Layout, numbered
 
 
 @dataclasses.dataclass(frozen=True)

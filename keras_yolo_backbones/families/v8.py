@@ -9,10 +9,10 @@ from __future__ import annotations
 import keras
 
 from keras_yolo_backbones.blocks import Style, c2f, conv, sppf
-from keras_yolo_backbones.families import origins
-from keras_yolo_backbones.families.family import Family, Release
-from keras_yolo_backbones.families.layout import Layout, paired
-from keras_yolo_backbones.families.scale import Scale
+from keras_yolo_backbones.families.frame import origins
+from keras_yolo_backbones.families.frame.family import Family, Release
+from keras_yolo_backbones.families.frame.layout import Layout, paired
+from keras_yolo_backbones.families.frame.scale import Scale
 
 STYLE = Style(activation="silu", epsilon=1e-3, momentum=0.97)
 

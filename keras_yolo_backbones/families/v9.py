@@ -28,9 +28,9 @@ from keras_yolo_backbones.blocks import (
     split_conv,
     spp_elan,
 )
-from keras_yolo_backbones.families import origins
-from keras_yolo_backbones.families.family import Family, Release
-from keras_yolo_backbones.families.layout import Layout, numbered, paired
+from keras_yolo_backbones.families.frame import origins
+from keras_yolo_backbones.families.frame.family import Family, Release
+from keras_yolo_backbones.families.frame.layout import Layout, numbered, paired
 
 
 @dataclasses.dataclass(frozen=True)

@@ -16,12 +16,23 @@ from functools import partial
 
 import keras
 
-from keras_yolo_backbones.blocks import Style, add, bottleneck, c3, conv, depthwise, sppf, two_convs
-from keras_yolo_backbones.families import origins
-from keras_yolo_backbones.families.darknet import DARKNET53, residuals, trunk
-from keras_yolo_backbones.families.family import Family, Release
-from keras_yolo_backbones.families.layout import FOCUS, Layout
-from keras_yolo_backbones.families.scale import Scale
+from keras_yolo_backbones.blocks import (
+    DARKNET53,
+    Style,
+    add,
+    bottleneck,
+    c3,
+    conv,
+    darknet_trunk,
+    depthwise,
+    residuals,
+    sppf,
+    two_convs,
+)
+from keras_yolo_backbones.families.frame import origins
+from keras_yolo_backbones.families.frame.family import Family, Release
+from keras_yolo_backbones.families.frame.layout import FOCUS, Layout
+from keras_yolo_backbones.families.frame.scale import Scale
 
 
 def separable(
@@ -91,7 +102,7 @@ def csp_darknet(images: keras.KerasTensor, scale: Csp, style: Style) -> dict[str
 def darknet53(images: keras.KerasTensor, style: Style) -> dict[str, keras.KerasTensor]:
     """All levels of size darknet53."""
     unit = partial(bottleneck, kernels=(1, 3), expansion=0.5)
-    levels = trunk(images, 32, DARKNET53, stage=partial(residuals, unit=unit), style=style)
+    levels = darknet_trunk(images, 32, DARKNET53, stage=partial(residuals, unit=unit), style=style)
     x = two_convs(levels["P5"], 1024, kernels=(1, 3), expansion=0.5, style=style, name="top1")
     x = sppf(x, 512, style=style, name="spp")
     x = conv(x, 1024, 3, style=style, name="top2")

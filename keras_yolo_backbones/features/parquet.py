@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from keras_yolo_backbones.errors import ArgumentError
-from keras_yolo_backbones.export.files import staged
 from keras_yolo_backbones.features.plan import Plan
+from keras_yolo_backbones.files import staged
 
 
 def require_pyarrow() -> Any:

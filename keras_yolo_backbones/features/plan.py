@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from keras_yolo_backbones.errors import ArgumentError
-from keras_yolo_backbones.export.files import staged
+from keras_yolo_backbones.files import staged
 from keras_yolo_backbones.images import SUFFIXES, find_images
 
 PLAN = "plan.json"

@@ -10,12 +10,12 @@ from typing import NamedTuple
 import keras
 
 from keras_yolo_backbones.errors import ArgumentError, one_of
-from keras_yolo_backbones.export.files import check_directory
-from keras_yolo_backbones.export.function import require_tensorflow
-from keras_yolo_backbones.export.manifest import weights_digest
 from keras_yolo_backbones.features.extract import POOLS, Done, Extractor
 from keras_yolo_backbones.features.parquet import require_pyarrow
 from keras_yolo_backbones.features.plan import make_plan, settle
+from keras_yolo_backbones.files import check_directory
+from keras_yolo_backbones.graph.running import require_tensorflow
+from keras_yolo_backbones.provenance import weights_digest
 
 ENGINES = ("local", "ray")
 

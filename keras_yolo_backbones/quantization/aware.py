@@ -6,16 +6,10 @@ from collections.abc import Sequence
 from typing import Any
 
 import keras
-import numpy as np
 
 from keras_yolo_backbones.errors import ArgumentError, one_of
-from keras_yolo_backbones.graph.ir import Node
-from keras_yolo_backbones.graph.read import read
-from keras_yolo_backbones.graph.rewrite import rebuild
 from keras_yolo_backbones.graph.signature import image_input
-from keras_yolo_backbones.quantization.apply import apply, copied
-from keras_yolo_backbones.quantization.kernels import FLOAT, fake_quantized
-from keras_yolo_backbones.quantization.layers import Converted, FakeQuant, Log, RoundedAdd
+from keras_yolo_backbones.quantization.apply import apply
 from keras_yolo_backbones.quantization.planning import lowered, plan_lowered
 from keras_yolo_backbones.quantization.ranges import as_plan
 
@@ -68,66 +62,7 @@ def quantize_aware(
         ready = plan_lowered(primitive, model, calibration, method=method, image_size=image_size)
     largest = image_input(model).largest
     if engine == "tfmot":
-        from keras_yolo_backbones.quantization.tfmot import apply_tfmot
+        from keras_yolo_backbones.quantization.tfmot.engine import apply_tfmot
 
         return apply_tfmot(ready, primitive, largest)
     return apply(ready, primitive, largest, learn_ranges=learn_ranges, keep_float=keep_float)
-
-
-def integer_form(model: keras.Model) -> keras.Model:
-    """What converters get of a lowered or fake-quantized model: rounded kernels in plain layers, no floor under Log.
-
-    Where an integer tensor is to become float, and then at the outputs too, stands a `ceil`: the converter has no
-    integer form of that, so that it leaves what is behind in float. It is taken out of the file afterwards.
-    """
-    layers: dict[int, Any] = {}
-
-    def rule(node: Node, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        if isinstance(node.layer, Log):
-            return Log(floor=0.0, name=node.layer.name)(args[0])
-        if isinstance(node.layer, RoundedAdd):
-            return keras.layers.Add(name=node.layer.name)(args[0])
-        if isinstance(node.layer, Converted):
-            return keras.ops.ceil(args[0]) if node.layer.to == "float32" else args[0]
-        if type(node.layer) not in FLOAT:
-            return NotImplemented
-        if id(node.layer) not in layers:
-            kind, axes = FLOAT[type(node.layer)]
-            kernel, *rest = node.layer.get_weights()
-            rounded = np.asarray(fake_quantized(keras.ops.convert_to_tensor(kernel), axes))
-            weights = [rounded, *rest]
-            layers[id(node.layer)] = copied(node.layer, kind, config=node.layer.plain_config(), weights=weights)
-        return layers[id(node.layer)](*args, **kwargs)
-
-    plain = rebuild(read(model), rule)
-    if not conversions(model)["float32"]:
-        return plain
-    return keras.Model(plain.input, keras.tree.map_structure(keras.ops.ceil, plain.output), name=plain.name)
-
-
-def is_fake_quantized(model: Any) -> bool:
-    """Whether the model came from `quantize_aware`."""
-    return any(isinstance(layer, FakeQuant) for layer in getattr(model, "layers", ()))
-
-
-def conversions(model: keras.Model) -> dict[str, int]:
-    """How many tensors become `"float32"` and how many `"int8"` within; none but in what `quantize_aware` made."""
-    kinds = [layer.to for layer in model.layers if isinstance(layer, Converted)]
-    return {to: kinds.count(to) for to in ("float32", "int8")}
-
-
-def float_layers(model: keras.Model) -> list[str]:
-    """The layers of a model from `quantize_aware` that are computed in float, in order."""
-    if not conversions(model)["float32"]:
-        return []
-    found: dict[Node, str] = {}
-    for node in read(model).nodes:
-        if isinstance(node.layer, Converted):
-            continue
-        if any(_gives_float(value.node) or value.node in found for value in node.inputs):
-            found[node] = node.name
-    return list(found.values())
-
-
-def _gives_float(node: Node) -> bool:
-    return isinstance(node.layer, Converted) and node.layer.to == "float32"

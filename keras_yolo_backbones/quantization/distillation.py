@@ -14,9 +14,9 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from keras_yolo_backbones.errors import ArgumentError
-from keras_yolo_backbones.export.function import require_tensorflow
-from keras_yolo_backbones.export.manifest import weights_digest
+from keras_yolo_backbones.graph.running import require_tensorflow
 from keras_yolo_backbones.graph.signature import image_input, named_outputs
+from keras_yolo_backbones.provenance import weights_digest
 from keras_yolo_backbones.quantization.calibration import Calibration, calibration_images
 from keras_yolo_backbones.quantization.history import Distilled, History
 

@@ -12,7 +12,7 @@ import keras
 import numpy as np
 
 from keras_yolo_backbones.errors import ArgumentError
-from keras_yolo_backbones.export.files import check_directory, staged
+from keras_yolo_backbones.files import check_directory, staged
 
 CHECKPOINT = "distilling.npz"
 """What a folder of checkpoints holds: one file, so that a kill leaves the old one or the new one."""

@@ -8,10 +8,10 @@ import keras
 import numpy as np
 
 from keras_yolo_backbones.errors import ArgumentError, one_of
-from keras_yolo_backbones.export.function import require_tensorflow
 from keras_yolo_backbones.graph.ir import Value
 from keras_yolo_backbones.graph.read import read
 from keras_yolo_backbones.graph.rewrite import keep, rebuild
+from keras_yolo_backbones.graph.running import require_tensorflow
 from keras_yolo_backbones.graph.signature import image_input
 from keras_yolo_backbones.quantization.calibration import calibration_images
 from keras_yolo_backbones.quantization.kernels import QUANTIZED

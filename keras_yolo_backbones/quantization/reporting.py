@@ -14,13 +14,13 @@ import keras
 import numpy as np
 
 from keras_yolo_backbones.errors import ArgumentError
-from keras_yolo_backbones.export.function import run
-from keras_yolo_backbones.export.litert import LiteModel, dequantize, operators, quantize
 from keras_yolo_backbones.graph.agreement import Agreement, agreement
 from keras_yolo_backbones.graph.ir import Node, Value
 from keras_yolo_backbones.graph.read import read
 from keras_yolo_backbones.graph.rewrite import keep, rebuild
+from keras_yolo_backbones.graph.running import run
 from keras_yolo_backbones.graph.signature import image_input
+from keras_yolo_backbones.litert import LiteModel, dequantize, operators, quantize
 from keras_yolo_backbones.quantization.calibration import calibration_images
 from keras_yolo_backbones.quantization.lower import lower, tensor_names
 

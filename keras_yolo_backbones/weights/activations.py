@@ -8,7 +8,7 @@ from typing import Any
 import keras
 
 from keras_yolo_backbones.blocks.style import ACTIVATIONS
-from keras_yolo_backbones.families.release import Published
+from keras_yolo_backbones.families.frame.release import Published
 
 _OWN = ("name", "dtype", "trainable")
 

@@ -11,10 +11,10 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from keras_yolo_backbones.weights import darknet
+from keras_yolo_backbones.weights.readers import darknet
+from keras_yolo_backbones.weights.readers.source import Source
+from keras_yolo_backbones.weights.readers.tensors import Tensor
 from keras_yolo_backbones.weights.shapes import kernels
-from keras_yolo_backbones.weights.source import Source
-from keras_yolo_backbones.weights.tensors import Tensor
 
 _MAX_CLASSES = 10_000
 

@@ -13,7 +13,7 @@ import keras
 from keras_yolo_backbones.families import Layout
 from keras_yolo_backbones.registry import variants
 from keras_yolo_backbones.weights import darknet_files
-from keras_yolo_backbones.weights.checkpoint import Checkpoint, open_checkpoint
+from keras_yolo_backbones.weights.readers.checkpoint import Checkpoint, open_checkpoint
 from keras_yolo_backbones.weights.shapes import Kernels, kernel_sets, kernels, layout_of
 
 _TELLS = {"v26": re.compile(r"one2one|model\.22\.m\.0\.1\.")}

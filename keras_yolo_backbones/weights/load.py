@@ -13,14 +13,15 @@ from keras_yolo_backbones.errors import ArgumentError
 from keras_yolo_backbones.families import Layout
 from keras_yolo_backbones.provenance import Provenance, parse_provenance, set_provenance
 from keras_yolo_backbones.registry import Variant, find
-from keras_yolo_backbones.weights import darknet, darknet_files
+from keras_yolo_backbones.weights import darknet_files
 from keras_yolo_backbones.weights.activations import warn_of_activations
-from keras_yolo_backbones.weights.checkpoint import Checkpoint, open_checkpoint
 from keras_yolo_backbones.weights.identify import Identity, recognise, recognise_model
 from keras_yolo_backbones.weights.mapping import slots
 from keras_yolo_backbones.weights.place import Target, mismatches, place, some
+from keras_yolo_backbones.weights.readers import darknet
+from keras_yolo_backbones.weights.readers.checkpoint import Checkpoint, open_checkpoint
+from keras_yolo_backbones.weights.readers.tensors import Tensors
 from keras_yolo_backbones.weights.shapes import layout_for
-from keras_yolo_backbones.weights.tensors import Tensors
 from keras_yolo_backbones.weights.variables import keras_targets
 
 UNKNOWN_LICENCE = "not stated"

@@ -8,7 +8,7 @@ import keras
 import numpy as np
 
 from keras_yolo_backbones.errors import ArgumentError
-from keras_yolo_backbones.export.files import check_file_target, staged
+from keras_yolo_backbones.files import check_file_target, staged
 from keras_yolo_backbones.provenance import get_provenance
 from keras_yolo_backbones.registry import find
 from keras_yolo_backbones.weights.identify import recognise_model

@@ -1,6 +1,6 @@
 """What tensorflow-model-optimization is told: ranges from a plan, kernels by their channels, and nothing of its own.
 
-Importing this module imports that package; only `tfmot.py` does.
+Importing this module imports that package; only `engine.py` does.
 """
 
 from __future__ import annotations

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from keras_yolo_backbones.weights.tensors import MAX_TENSORS, Tensor
-from keras_yolo_backbones.weights.unpickle import PickleError, Stub
+from keras_yolo_backbones.weights.readers.tensors import MAX_TENSORS, Tensor
+from keras_yolo_backbones.weights.readers.unpickle import PickleError, Stub
 
 WRAPPERS = ("ema", "model", "state_dict")
 """Keys under which checkpoints keep their weights, the preferred one first: averaged weights are better."""

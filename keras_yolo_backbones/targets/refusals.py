@@ -7,8 +7,8 @@ from collections import Counter
 from pathlib import Path
 
 from keras_yolo_backbones.errors import one_of
-from keras_yolo_backbones.export.accelerators import ACCELERATORS
-from keras_yolo_backbones.export.litert import Operator, operators
+from keras_yolo_backbones.litert import Operator, operators
+from keras_yolo_backbones.targets.accelerators import ACCELERATORS
 
 _RELU6 = 'build the network with activation="relu6"'
 _ATTENTION = "attention needs it: spp=False leaves it out of v10, v11 and v26; v12 has it throughout, take v8 instead"

@@ -10,7 +10,7 @@ import keras
 
 from keras_yolo_backbones.blocks import check_activation, conv
 from keras_yolo_backbones.errors import ArgumentError, one_of
-from keras_yolo_backbones.families.release import Origin, Published, Release, Spec
+from keras_yolo_backbones.families.frame.release import Origin, Published, Release, Spec
 
 __all__ = ["Family", "Origin", "Published", "Release"]
 

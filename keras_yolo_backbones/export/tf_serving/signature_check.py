@@ -8,10 +8,10 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_yolo_backbones.export.check import check_images, compare
-from keras_yolo_backbones.export.function import run
-from keras_yolo_backbones.export.session import ServingSession
+from keras_yolo_backbones.export.comparison import check_images, compare
+from keras_yolo_backbones.export.tf_serving.session import ServingSession
 from keras_yolo_backbones.graph.agreement import Agreement
+from keras_yolo_backbones.graph.running import run
 from keras_yolo_backbones.graph.signature import ImageInput
 from keras_yolo_backbones.images import letterbox
 

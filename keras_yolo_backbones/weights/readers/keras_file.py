@@ -9,9 +9,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from keras_yolo_backbones.weights.archive import Record, verify
-from keras_yolo_backbones.weights.source import Source
-from keras_yolo_backbones.weights.tensors import DTYPES, Tensor
+from keras_yolo_backbones.weights.readers.archive import Record, verify
+from keras_yolo_backbones.weights.readers.source import Source
+from keras_yolo_backbones.weights.readers.tensors import DTYPES, Tensor
 
 _PROGRAM = Path(__file__).with_name("h5_index.py")
 _SECONDS = 20

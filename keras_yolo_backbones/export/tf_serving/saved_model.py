@@ -12,18 +12,19 @@ import numpy as np
 import tensorflow as tf
 
 from keras_yolo_backbones.errors import ArgumentError, one_of
-from keras_yolo_backbones.export.check import LEAST_SNR_DB
-from keras_yolo_backbones.export.files import check_directory, publish_folder, scratch
-from keras_yolo_backbones.export.function import require_tensorflow, save_signatures
-from keras_yolo_backbones.export.gate import CHECKED_ON, check_signatures
+from keras_yolo_backbones.export.comparison import LEAST_SNR_DB
+from keras_yolo_backbones.export.function import save_signatures
 from keras_yolo_backbones.export.manifest import Artifact, file_digest, make_manifest, write_manifest
-from keras_yolo_backbones.export.server import IMAGE, check_server_files, server_flags, write_server_files
-from keras_yolo_backbones.export.session import ServingSession
-from keras_yolo_backbones.export.signatures import build_signatures, choose
-from keras_yolo_backbones.export.warmup import MOST_RECORDS, replay_warmup, write_warmup
+from keras_yolo_backbones.export.tf_serving.server import IMAGE, check_server_files, server_flags, write_server_files
+from keras_yolo_backbones.export.tf_serving.session import ServingSession
+from keras_yolo_backbones.export.tf_serving.signature_check import CHECKED_ON, check_signatures
+from keras_yolo_backbones.export.tf_serving.signatures import build_signatures, choose
+from keras_yolo_backbones.export.tf_serving.warmup import MOST_RECORDS, replay_warmup, write_warmup
+from keras_yolo_backbones.files import check_directory, publish_folder, scratch
 from keras_yolo_backbones.graph.agreement import Agreement
 from keras_yolo_backbones.graph.fuse import fuse
 from keras_yolo_backbones.graph.rewrite import recast
+from keras_yolo_backbones.graph.running import require_tensorflow
 from keras_yolo_backbones.graph.signature import ImageInput, image_input
 
 MANIFEST = "manifest.json"

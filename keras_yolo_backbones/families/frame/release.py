@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import keras
 
 from keras_yolo_backbones.blocks import Style
-from keras_yolo_backbones.families.layout import Layout
+from keras_yolo_backbones.families.frame.layout import Layout
 
 
 class Spec(Protocol):

@@ -6,7 +6,7 @@ import struct
 import zlib
 from typing import NamedTuple
 
-from keras_yolo_backbones.weights.source import Source
+from keras_yolo_backbones.weights.readers.source import Source
 
 MAX_RECORDS = 50_000
 """A checkpoint has one record a tensor; the largest of the zoo has 3,000."""

@@ -7,8 +7,8 @@ import struct
 from typing import Any
 
 from keras_yolo_backbones.errors import CheckpointError
-from keras_yolo_backbones.weights.source import Source
-from keras_yolo_backbones.weights.tensors import DTYPES, MAX_TENSORS, Tensor
+from keras_yolo_backbones.weights.readers.source import Source
+from keras_yolo_backbones.weights.readers.tensors import DTYPES, MAX_TENSORS, Tensor
 
 MAX_HEADER = 16 << 20
 

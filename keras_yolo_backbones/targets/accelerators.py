@@ -26,7 +26,7 @@ import math
 from collections.abc import Callable
 from typing import NamedTuple
 
-from keras_yolo_backbones.export.litert import Operator
+from keras_yolo_backbones.litert import Operator
 
 
 class Condition(NamedTuple):

@@ -10,8 +10,8 @@ import keras
 import numpy as np
 
 from keras_yolo_backbones.errors import ExportError
-from keras_yolo_backbones.export.function import run
 from keras_yolo_backbones.graph.agreement import Agreement, agreement
+from keras_yolo_backbones.graph.running import run
 
 LEAST_SNR_DB = {"float32": 60.0, "float16": 20.0, "dynamic": 6.0, "int8": 3.0}
 """Precision -> the weakest signal-to-noise ratio of a level that passes, in dB.

@@ -12,10 +12,8 @@ import numpy as np
 import tensorflow as tf
 
 from keras_yolo_backbones.errors import ArgumentError, ExportError, one_of
-from keras_yolo_backbones.export.check import LEAST_SNR_DB, check_images, compare
-from keras_yolo_backbones.export.einsum import keeping_einsum, restore_einsum
-from keras_yolo_backbones.export.files import check_file_target, staged
-from keras_yolo_backbones.export.function import deployable, frozen_function, require_tensorflow
+from keras_yolo_backbones.export.comparison import LEAST_SNR_DB, check_images, compare
+from keras_yolo_backbones.export.function import deployable, frozen_function
 from keras_yolo_backbones.export.manifest import (
     Artifact,
     file_digest,
@@ -24,8 +22,11 @@ from keras_yolo_backbones.export.manifest import (
     preprocessing,
     write_manifest,
 )
-from keras_yolo_backbones.export.transposes import cancel_transposes
-from keras_yolo_backbones.graph.channels_first import SCORES, VALUES, attention_channels_first
+from keras_yolo_backbones.export.onnx.channels_first import SCORES, VALUES, attention_channels_first
+from keras_yolo_backbones.export.onnx.einsum import keeping_einsum, restore_einsum
+from keras_yolo_backbones.export.onnx.transposes import cancel_transposes
+from keras_yolo_backbones.files import check_file_target, staged
+from keras_yolo_backbones.graph.running import require_tensorflow
 from keras_yolo_backbones.graph.signature import image_input, named_outputs
 from keras_yolo_backbones.version import __version__
 

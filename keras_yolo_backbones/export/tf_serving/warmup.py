@@ -16,7 +16,7 @@ import tensorflow as tf
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 
 from keras_yolo_backbones.errors import ExportError
-from keras_yolo_backbones.export.session import ServingSession
+from keras_yolo_backbones.export.tf_serving.session import ServingSession
 from keras_yolo_backbones.graph.signature import ImageInput
 from keras_yolo_backbones.images import PADDING
 

@@ -6,7 +6,9 @@ from collections.abc import Callable, Mapping
 
 import keras
 
-from keras_yolo_backbones.blocks import Style, Unit, chain, conv
+from keras_yolo_backbones.blocks.conv import conv
+from keras_yolo_backbones.blocks.csp import Unit, chain
+from keras_yolo_backbones.blocks.style import Style
 
 Stage = Callable[..., keras.KerasTensor]
 """What follows a stride-2 conv: `(x, channels, repeats, *, style, name) -> tensor` of the same size."""
@@ -15,7 +17,7 @@ DARKNET53 = {1: (64, 1), 2: (128, 2), 3: (256, 8), 4: (512, 8), 5: (1024, 4)}
 """Darknet-53: level -> (channels, residuals)."""
 
 
-def trunk(
+def darknet_trunk(
     images: keras.KerasTensor,
     stem: int,
     stages: Mapping[int, tuple[int, int]],

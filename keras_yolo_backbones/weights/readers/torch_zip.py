@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from keras_yolo_backbones.weights import unpickle
-from keras_yolo_backbones.weights.archive import Record, read_record
-from keras_yolo_backbones.weights.source import Source
-from keras_yolo_backbones.weights.state_dict import state_dict
-from keras_yolo_backbones.weights.tensors import DTYPES, MAX_RANK, Tensor
+from keras_yolo_backbones.weights.readers import unpickle
+from keras_yolo_backbones.weights.readers.archive import Record, read_record
+from keras_yolo_backbones.weights.readers.source import Source
+from keras_yolo_backbones.weights.readers.state_dict import state_dict
+from keras_yolo_backbones.weights.readers.tensors import DTYPES, MAX_RANK, Tensor
 
 STORAGES = {
     "HalfStorage": "float16",

@@ -9,13 +9,13 @@ import struct
 from collections.abc import Mapping
 from typing import Any
 
-from keras_yolo_backbones.weights import darknet
-from keras_yolo_backbones.weights.archive import read_archive
-from keras_yolo_backbones.weights.keras_file import read_h5, read_keras
-from keras_yolo_backbones.weights.safetensors import read_safetensors
-from keras_yolo_backbones.weights.source import Source
-from keras_yolo_backbones.weights.tensors import Tensors
-from keras_yolo_backbones.weights.torch_zip import TorchZip
+from keras_yolo_backbones.weights.readers import darknet
+from keras_yolo_backbones.weights.readers.archive import read_archive
+from keras_yolo_backbones.weights.readers.keras_file import read_h5, read_keras
+from keras_yolo_backbones.weights.readers.safetensors import read_safetensors
+from keras_yolo_backbones.weights.readers.source import Source
+from keras_yolo_backbones.weights.readers.tensors import Tensors
+from keras_yolo_backbones.weights.readers.torch_zip import TorchZip
 
 _MISTAKEN = {
     b"version https://git-lfs": "is a git-LFS pointer, not the file itself; run `git lfs pull`.",

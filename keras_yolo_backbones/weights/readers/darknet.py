@@ -11,8 +11,8 @@ import re
 import struct
 from collections.abc import Mapping
 
-from keras_yolo_backbones.weights.source import Source
-from keras_yolo_backbones.weights.tensors import Tensor
+from keras_yolo_backbones.weights.readers.source import Source
+from keras_yolo_backbones.weights.readers.tensors import Tensor
 
 _ORDER = ("bn.bias", "bn.weight", "bn.running_mean", "bn.running_var", "conv.bias", "conv.weight")
 _KEY = re.compile(r"(\d+)\.((?:bn|conv)\.\w+)")

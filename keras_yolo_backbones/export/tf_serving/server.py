@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 from keras_yolo_backbones.errors import ArgumentError
-from keras_yolo_backbones.export.files import staged
+from keras_yolo_backbones.files import staged
 
 SERVER = "server"
 """The folder beside the versions; TF Serving reads only names that are integers."""

@@ -24,16 +24,16 @@ _LEGACY = "TF_USE_LEGACY_KERAS"
 
 
 def toolbox() -> Any:
-    """`tfmot_parts`, imported without leaving behind the environment variable that the toolbox sets."""
+    """`parts`, imported without leaving behind the environment variable that the toolbox sets."""
     before = os.environ.get(_LEGACY)
     try:
-        from keras_yolo_backbones.quantization import tfmot_parts
+        from keras_yolo_backbones.quantization.tfmot import parts
     finally:
         if before is None:
             os.environ.pop(_LEGACY, None)
         else:
             os.environ[_LEGACY] = before
-    return tfmot_parts
+    return parts
 
 
 def apply_tfmot(plan: Plan, primitive: keras.Model, largest: float) -> Any:

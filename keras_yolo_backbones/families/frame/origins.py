@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from keras_yolo_backbones.families.release import Origin, Published
+from keras_yolo_backbones.families.frame.release import Origin, Published
 
 
 def _named(

@@ -1,0 +1,1 @@
+"""SavedModels as TF Serving wants them."""

@@ -1,0 +1,1 @@
+"""What every family stands on: its frame, releases, layouts, scales and origins."""

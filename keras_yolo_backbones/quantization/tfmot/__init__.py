@@ -1,0 +1,1 @@
+"""The second engine, tensorflow-model-optimization; the only part that imports it."""

@@ -1,0 +1,1 @@
+"""What devices take of a file."""
