@@ -101,6 +101,28 @@ def test_an_artifact_that_disagrees_is_not_published(tmp_path, model, monkeypatc
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_bug_of_our_own_is_no_refusal_of_the_converter(tmp_path, model, monkeypatch):
+    def broken(_):
+        raise KeyError("a bug")
+
+    monkeypatch.setattr(exporter, "cancel_transposes", broken)
+    with pytest.raises(KeyError, match="a bug"):
+        kyb.export_onnx(model, tmp_path / "a.onnx")
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_the_converter_refuses_is_named(tmp_path, model, monkeypatch):
+    import tf2onnx
+
+    def refuse(*_, **__):
+        raise ValueError("no such operator\nat node 7")
+
+    monkeypatch.setattr(tf2onnx.convert, "from_function", refuse)
+    with pytest.raises(kyb.ExportError, match=r"cannot be converted to ONNX: no such operator$") as caught:
+        kyb.export_onnx(model, tmp_path / "a.onnx")
+    assert isinstance(caught.value.__cause__, ValueError)
+
+
 def transposed_twice(second: list[int]) -> onnx.GraphProto:
     nodes = [
         helper.make_node("Transpose", ["x"], ["out"], perm=[0, 2, 3, 1]),

@@ -14,10 +14,9 @@ def keeping_einsum(equations: Collection[str]) -> dict[str, Any]:
 
     The converted graph has to go through `restore_einsum`.
     """
+    from tf2onnx.onnx_opset.math import Einsum
 
     def convert(graph: Any, node: Any, *_: Any) -> None:
-        from tf2onnx.onnx_opset.math import Einsum
-
         Einsum.version_12(graph, node)
         if node.type == "Einsum" and node.get_attr_value("equation").decode() in equations:
             node.type = _KEPT

@@ -115,7 +115,8 @@ def _convert(model: keras.Model, spec: tf.TensorSpec, opset: int, layout: str) -
 
     names = list(named_outputs(model))
     channels_first = {"inputs_as_nchw": [spec.name], "outputs_as_nchw": names} if layout == "nchw" else {}
-    call = frozen_function(attention_channels_first(deployable(model)), spec)
+    call: Any = frozen_function(attention_channels_first(deployable(model)), spec)
+    call.get_concrete_function()  # what fails in our own passes fails here, as itself
     try:
         proto, _ = tf2onnx.convert.from_function(
             call,
@@ -124,14 +125,22 @@ def _convert(model: keras.Model, spec: tf.TensorSpec, opset: int, layout: str) -
             custom_op_handlers=keeping_einsum((SCORES, VALUES)),
             **channels_first,
         )
-        restore_einsum(proto.graph)
-        cancel_transposes(proto.graph)
-        _name_dimensions(proto)
-        onnx.helper.set_model_props(proto, _metadata(model, layout))
+    except Exception as error:  # tf2onnx raises whatever it meets
+        raise _refused(model, error) from error
+    restore_einsum(proto.graph)
+    cancel_transposes(proto.graph)
+    _name_dimensions(proto)
+    onnx.helper.set_model_props(proto, _metadata(model, layout))
+    try:
         onnx.checker.check_model(proto, full_check=True)
-    except Exception as error:
-        raise ExportError(f"{model.name!r} cannot be converted to ONNX: {str(error).splitlines()[0]}") from error
+    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
+        raise _refused(model, error) from error
     return proto
+
+
+def _refused(model: keras.Model, error: Exception) -> ExportError:
+    reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+    return ExportError(f"{model.name!r} cannot be converted to ONNX: {reason}")
 
 
 def _metadata(model: keras.Model, layout: str) -> dict[str, str]:
