@@ -39,6 +39,7 @@ if TYPE_CHECKING:  # for editors and type checkers, which cannot follow _LAZY
     from keras_yolo_backbones.saving import load_model
     from keras_yolo_backbones.weights.identify import identify
     from keras_yolo_backbones.weights.load import load_weights
+    from keras_yolo_backbones.weights.readers.checkpoint import read_checkpoint
     from keras_yolo_backbones.weights.save import export_weights, save_weights
 
 _LAZY = {
@@ -56,6 +57,7 @@ _LAZY = {
     "load_model": "saving",
     "load_weights": "weights.load",
     "identify": "weights.identify",
+    "read_checkpoint": "weights.readers.checkpoint",
     "save_weights": "weights.save",
     "export_weights": "weights.save",
     "get_provenance": "provenance",

@@ -204,7 +204,7 @@ def _details(wrong: list[str], plan: _Plan) -> str:
 
 
 def _provenance(checkpoint: Checkpoint, identity: Identity, variant: Variant | None, model: keras.Model) -> Provenance:
-    carried = parse_provenance(checkpoint.facts.get("provenance"))
+    carried = parse_provenance(checkpoint.facts.provenance)
     if carried:
         return carried
     file, sha256 = checkpoint.source.path.name, checkpoint.sha256

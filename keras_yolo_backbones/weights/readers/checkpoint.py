@@ -6,11 +6,10 @@ import dataclasses
 import functools
 import os
 import struct
-from collections.abc import Mapping
-from typing import Any
 
 from keras_yolo_backbones.weights.readers import darknet
 from keras_yolo_backbones.weights.readers.archive import read_archive
+from keras_yolo_backbones.weights.readers.facts import Facts, of_shapes
 from keras_yolo_backbones.weights.readers.keras_file import read_h5, read_keras
 from keras_yolo_backbones.weights.readers.safetensors import read_safetensors
 from keras_yolo_backbones.weights.readers.source import Source
@@ -44,7 +43,7 @@ class Checkpoint:
     format: str
     tensors: Tensors
     part: str = ""
-    facts: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    facts: Facts = dataclasses.field(default_factory=Facts)
 
     @functools.cached_property
     def sha256(self) -> str:
@@ -58,8 +57,12 @@ class Checkpoint:
         self.source.close()
 
 
-def open_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
-    """Open a weight file and read what is in it, but no values.
+def read_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
+    """Open a weight file: its tensors by name, and what it says of its network. No value is read yet.
+
+        with kyb.read_checkpoint("yolov8n.pt") as checkpoint:
+            checkpoint.facts.activations["model.9.cv1"]          # "silu"
+            checkpoint.tensors["model.0.conv.weight"]            # read now: an array, (16, 3, 3, 3)
 
     Nothing in the file is executed, whatever it says; time and memory are bounded.
 
@@ -74,16 +77,21 @@ def open_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
         raise
 
 
+open_checkpoint = read_checkpoint
+
+
 def _read(source: Source) -> Checkpoint:
     head = source.read(0, min(source.size, 64))
     if head.startswith(b"PK\3\4"):
         return _archive(source)
     if head.startswith(b"\x89HDF\r\n\x1a\n"):
-        tensors, provenance = read_h5(source)
-        return Checkpoint(source, "keras", Tensors(tensors), facts={"provenance": provenance})
+        variables, provenance = read_h5(source)
+        return Checkpoint(source, "keras", Tensors(variables), facts=Facts(provenance=provenance))
     if len(head) > 8 and head[8:9] == b"{" and struct.unpack_from("<Q", head)[0] < 1 << 40:
         entries, metadata = read_safetensors(source)
-        return Checkpoint(source, "safetensors", Tensors(entries), facts=metadata)
+        tensors = Tensors(entries)
+        facts = Facts(provenance=metadata.get("provenance", ""), **of_shapes(tensors.shapes))
+        return Checkpoint(source, "safetensors", tensors, facts=facts)
     for start, meaning in _MISTAKEN.items():
         if head.lstrip().startswith(start):
             raise source.error(meaning)
@@ -97,6 +105,6 @@ def _archive(source: Source) -> Checkpoint:
     records = read_archive(source)
     if "model.weights.h5" in records:
         tensors, provenance = read_keras(source, records)
-        return Checkpoint(source, "keras", Tensors(tensors), facts={"provenance": provenance})
+        return Checkpoint(source, "keras", Tensors(tensors), facts=Facts(provenance=provenance))
     entries, part, facts = TorchZip(source, records).tensors()
     return Checkpoint(source, "torch", Tensors(entries), part, facts)

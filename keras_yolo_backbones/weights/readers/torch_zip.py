@@ -10,6 +10,7 @@ import numpy as np
 
 from keras_yolo_backbones.weights.readers import unpickle
 from keras_yolo_backbones.weights.readers.archive import Record, read_record
+from keras_yolo_backbones.weights.readers.facts import Facts
 from keras_yolo_backbones.weights.readers.source import Source
 from keras_yolo_backbones.weights.readers.state_dict import state_dict
 from keras_yolo_backbones.weights.readers.tensors import DTYPES, MAX_RANK, Tensor
@@ -71,7 +72,7 @@ class TorchZip:
         if order != b"little":
             raise self.source.error(f"its byte order is {order!r}; only little endian is read.")
 
-    def tensors(self) -> tuple[dict[str, Tensor], str, dict[str, Any]]:
+    def tensors(self) -> tuple[dict[str, Tensor], str, Facts]:
         """State-dict key -> tensor; which part of the checkpoint that is (`"ema"`); what it says of itself."""
         record = self.records[f"{self.root}data.pkl"]
         if record.size > unpickle.MAX_BYTES:
