@@ -10,6 +10,8 @@ from typing import Any
 
 import keras
 
+from keras_yolo_backbones.preprocessing import RGB, Preprocessing
+
 _ATTRIBUTE = "_kyb_provenance"
 
 
@@ -24,6 +26,10 @@ class Provenance:
         network: registry name of the network that they belong to, such as `"v8-s"`.
         project: the original project, and its home.
         licence: SPDX identifier under which the original's trained weights are published.
+        preprocessing: what the weights take as they are in the model.
+        original: what they took in the original's file; where that differs, it was folded into the stem.
+        stem_rounding: where folding rounded so that dividing does not give the original's kernel back, see
+            `weights.stem`.
     """
 
     file: str
@@ -32,6 +38,9 @@ class Provenance:
     network: str
     project: str
     licence: str
+    preprocessing: Preprocessing = RGB
+    original: Preprocessing = RGB
+    stem_rounding: tuple[int, ...] = ()
 
     def as_json(self) -> str:
         """One line of JSON."""
@@ -66,12 +75,16 @@ def parse_provenance(text: Any) -> Provenance | None:
     """The provenance that `as_json` wrote; `None` for anything else, for the text comes from a stranger's file."""
     try:
         found = json.loads(text)
-        fields = {field.name: found[field.name] for field in dataclasses.fields(Provenance)}
-    except (TypeError, ValueError, KeyError, RecursionError):
+        fields = {name: found[name] for name in ("file", "sha256", "format", "network", "project", "licence")}
+        preprocessing, original = (
+            Preprocessing.from_data(found[name]) if name in found else RGB for name in ("preprocessing", "original")
+        )
+        rounding = tuple(int(place) for place in found.get("stem_rounding", ()))
+    except (TypeError, ValueError, KeyError, RecursionError, OverflowError):
         return None
-    if not all(isinstance(value, str) and len(value) < 500 for value in fields.values()):
+    if not all(isinstance(value, str) and len(value) < 500 for value in fields.values()) or len(rounding) > 10_000:
         return None
-    return Provenance(**fields)
+    return Provenance(**fields, preprocessing=preprocessing, original=original, stem_rounding=rounding)
 
 
 def weights_digest(model: keras.Model) -> str:

@@ -55,6 +55,17 @@ def test_names_shapes_and_opset(files):
     assert files["nchw"].manifest["outputs"]["P4"]["shape"] == [128, 4, 4]
 
 
+@pytest.mark.parametrize("layout", exporter.LAYOUTS)
+def test_open_axes_have_names(tmp_path, layout):
+    """Of the images batch, height and width; the size of a level is its own."""
+    model = disturbed(kyb.v8("n", input_shape=(None, None, 3), levels=("P3", "P5"), spp=False))
+    graph = onnx.load(kyb.export_onnx(model, tmp_path / "open.onnx", layout=layout).path).graph
+    for prefix, value, channels in zip(("", "P3_", "P5_"), (*graph.input, *graph.output), (3, 64, 256), strict=True):
+        found = [dim.dim_param or dim.dim_value for dim in value.type.tensor_type.shape.dim]
+        sides = [f"{prefix}height", f"{prefix}width"]
+        assert found == ["batch", *([*sides, channels] if layout == "nhwc" else [channels, *sides])]
+
+
 def test_metadata(files, tmp_path):
     proto = onnx.load(files["nchw"].path)
     found = {entry.key: entry.value for entry in proto.metadata_props}

@@ -35,6 +35,7 @@ def loaded(file):
 
 def test_a_loaded_model_says_where_its_weights_come_from(file, loaded):
     found = kyb.get_provenance(loaded)
+    rgb = {"color": "RGB", "largest": 1.0, "mean": (), "deviation": (), "padding": (114, 114, 114)}
     assert dataclasses.asdict(found) == {
         "file": "yolov8n.safetensors",
         "sha256": hashlib.sha256(file.read_bytes()).hexdigest(),
@@ -42,6 +43,9 @@ def test_a_loaded_model_says_where_its_weights_come_from(file, loaded):
         "network": "v8-n",
         "project": "Ultralytics YOLOv8, https://github.com/ultralytics/ultralytics",
         "licence": "AGPL-3.0",
+        "preprocessing": rgb,
+        "original": rgb,
+        "stem_rounding": (),
     }
 
 

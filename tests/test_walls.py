@@ -14,7 +14,7 @@ PACKAGE = "keras_yolo_backbones"
 
 FLOORS = (
     ("errors", "version", "quiet"),
-    ("files", "images", "levels", "litert", "provenance"),
+    ("files", "images", "levels", "litert", "preprocessing", "provenance"),
     ("blocks",),
     ("families.frame",),
     ("families",),
@@ -32,7 +32,7 @@ FLOORS = (
 ONLY = {
     "weights.readers": ("errors",),
     "blocks": ("errors",),
-    "families.frame": ("errors", "blocks"),
+    "families.frame": ("errors", "preprocessing", "blocks"),
     "serving": ("errors",),
 }
 """Parts that know less than their floor allows."""

@@ -5,7 +5,8 @@ Source: Megvii-BaseDetection YOLOX, commit 6ddff48 (Apache-2.0); "YOLOX: Exceedi
 arXiv:2107.08430. SiLU, in Darknet-53 LeakyReLU of slope 0.1; batch norm epsilon 1e-3.
 
 The stem is Focus, written here as the 6×6 conv that it is equal to. The SPP is a part of the last stage, not a block on
-top of it: it stays with `spp=False`. The weights published since release 0.1.1 were trained on BGR pixels 0 … 255.
+top of it: it stays with `spp=False`. The weights published since release 0.1.1 take BGR pixels 0 … 255; `load_weights`
+folds that into the stem.
 """
 
 from __future__ import annotations
@@ -147,7 +148,7 @@ def _below_backbone(prefixes: dict[str, str]) -> dict[str, str]:
 
 yolox = Family(
     "yolox",
-    Release(network, SIZES, STYLE, origins.YOLOX, layout, origins.YOLOX_NETWORKS),
+    Release(network, SIZES, STYLE, origins.YOLOX, layout, origins.YOLOX_NETWORKS, preprocessing=origins.YOLOX_PIXELS),
     default_size="s",
     doc=__doc__,
 )

@@ -129,7 +129,7 @@ def _convert(model: keras.Model, spec: tf.TensorSpec, opset: int, layout: str) -
         raise _refused(model, error) from error
     restore_einsum(proto.graph)
     cancel_transposes(proto.graph)
-    _name_dimensions(proto)
+    _name_dimensions(proto, layout)
     onnx.helper.set_model_props(proto, _metadata(model, layout))
     try:
         onnx.checker.check_model(proto, full_check=True)
@@ -168,10 +168,17 @@ def _channels_first(manifest: dict[str, Any]) -> None:
         output["shape"] = [channels, height, width]
 
 
-def _name_dimensions(proto: Any) -> None:
-    """Call the open first dimension of every input and output "batch"."""
-    for value in [*proto.graph.input, *proto.graph.output]:
-        value.type.tensor_type.shape.dim[0].dim_param = "batch"
+def _name_dimensions(proto: Any, layout: str) -> None:
+    """Call the open axes of every input and output by what they are: batch, height, width, those of P3 P3_height, …."""
+    axes = ("height", "width", "channels") if layout == "nhwc" else ("channels", "height", "width")
+    for prefix, values in (("", proto.graph.input), ("{}_", proto.graph.output)):
+        for value in values:
+            dims = value.type.tensor_type.shape.dim
+            dims[0].dim_param = "batch"
+            names = axes if len(dims) == 4 else tuple(f"axis{index}" for index in range(1, len(dims)))
+            for dim, axis in zip(dims[1:], names, strict=True):
+                if not dim.HasField("dim_value"):
+                    dim.dim_param = prefix.format(value.name) + axis
 
 
 def _inventory(proto: Any) -> dict[str, int]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 
 from keras_yolo_backbones.families.frame.release import Origin, Published
+from keras_yolo_backbones.preprocessing import BGR_PIXELS
 
 
 def _named(
@@ -172,3 +173,5 @@ YOLOX_NETWORKS = {
     **_named("s m l x", "yolox_{}.pth"),
     "darknet53": Published(("yolox_darknet.pth",), activations=("leaky_relu",)),
 }
+YOLOX_PIXELS = BGR_PIXELS
+"""Since release 0.1.1; the first files took RGB, normalized."""

@@ -10,6 +10,7 @@ import keras
 
 from keras_yolo_backbones.blocks import Style
 from keras_yolo_backbones.families.frame.layout import Layout
+from keras_yolo_backbones.preprocessing import RGB, Preprocessing
 
 
 class Spec(Protocol):
@@ -73,6 +74,7 @@ class Release:
         layout: `spec -> Layout`, where the original's checkpoints keep each tensor.
         published: size name -> `Published`, for the sizes of which there is something to say.
         other_layouts: `spec -> Layouts` of other known files of the same networks.
+        preprocessing: what the published weights take; `load_weights` makes RGB in [0, 1] of it.
     """
 
     network: Network
@@ -82,6 +84,7 @@ class Release:
     layout: Callable[[Any], Layout]
     published: Mapping[str, Published] = dataclasses.field(default_factory=dict)
     other_layouts: Callable[[Any], Sequence[Layout]] = lambda _: ()
+    preprocessing: Preprocessing = RGB
 
     def facts(self, size: str) -> Published:
         """What is known of the network of one size; `activations` is never empty."""
