@@ -95,6 +95,46 @@ def test_neck_channels_project_every_level():
     assert parameters(model) == 1272656 + (64 + 128 + 256) * 48 + 3 * 2 * 48
 
 
+@pytest.mark.parametrize("wrong", [True, 0, -8, 1.5, "64"])
+def test_neck_channels_are_a_positive_integer(wrong):
+    with pytest.raises(kyb.ArgumentError, match="neck_channels must be a positive integer or None, not"):
+        kyb.v8("n", neck_channels=wrong)
+
+
+def test_epsilon_reaches_every_batch_norm():
+    model = kyb.v8("n", epsilon=1e-5, input_shape=(64, 64, 3))
+    norms = [layer for layer in model.layers if isinstance(layer, keras.layers.BatchNormalization)]
+    assert len(norms) == 31
+    assert {norm.epsilon for norm in norms} == {1e-5}
+
+
+@pytest.mark.parametrize("wrong", [0, -1e-3, 1.0, True, "1e-3", float("nan")])
+def test_epsilon_is_a_small_positive_number(wrong):
+    with pytest.raises(kyb.ArgumentError, match="epsilon must be a number between 0 and 1 such as 1e-3, or None, not"):
+        kyb.v8("n", epsilon=wrong)
+
+
+@pytest.mark.parametrize("name", ["v3-spp", "v3-u-spp", "v5-n", "v5-5.0-s", "v8-n6", "v10-n", "v11-n", "yolox-nano"])
+def test_linear_spp_has_one_activation_less(name):
+    plain, linear = (kyb.create(name, spp=spp, input_shape=(64, 64, 3)) for spp in (True, "linear"))
+    layers = [{layer.name for layer in model.layers} for model in (plain, linear)]
+    assert layers[0] - layers[1] == {"spp.cv1.act"}
+    assert layers[1] < layers[0]
+    assert linear.get_layer("spp.pool0").input is linear.get_layer("spp.cv1.bn").output
+
+
+@pytest.mark.parametrize("name", ["v3-tiny", "v3-base", "v4-base", "v6-n", "v7-base", "v9-t", "v12-n", "v26-n"])
+def test_linear_spp_where_there_is_no_such_block(name):
+    with pytest.raises(kyb.ArgumentError, match=r"spp='linear' leaves out the activation .* has none to leave out; "):
+        kyb.create(name, spp="linear")
+
+
+@pytest.mark.parametrize("wrong", ["yes", None, 1, 0.0])
+def test_spp_is_one_of_three(wrong):
+    with pytest.raises(kyb.ArgumentError, match="spp must be True, False or 'linear', not"):
+        kyb.v8("n", spp=wrong)
+
+
 def test_rescaling_takes_pixels():
     pixels = np.random.default_rng(0).integers(0, 256, (1, 64, 64, 3)).astype(np.float32)
     plain = kyb.v8("n", input_shape=(64, 64, 3))

@@ -21,9 +21,11 @@ from keras_yolo_backbones.blocks.elan import conv_down, elan, pooled_down, two_e
 from keras_yolo_backbones.blocks.gelan import average_down, gelan, mixed_down, rep_csp, spp_elan
 from keras_yolo_backbones.blocks.layers import LearnedScale, MatMul, ReshapeLike, SplitAreas
 from keras_yolo_backbones.blocks.pooling import (
+    SPPF,
     Pooling,
     halve,
     largest_first,
+    linear_sppf,
     max_pool,
     pooled_branch,
     pools,
@@ -44,6 +46,7 @@ __all__ = [
     "Pooling",
     "ReshapeLike",
     "SLIM",
+    "SPPF",
     "C3k2Stage",
     "Stage",
     "c3k2_trunk",
@@ -73,6 +76,7 @@ __all__ = [
     "grouped_conv",
     "halve",
     "largest_first",
+    "linear_sppf",
     "max_pool",
     "merge",
     "mixed_down",

@@ -64,6 +64,18 @@ def sppf(
     return merge(pooling(y, style=style, name=name), channels, close="cv2", style=style, name=name)
 
 
+def linear_sppf(
+    x: keras.KerasTensor, channels: int, *, pooling: Pooling = pools, style: Style, name: str
+) -> keras.KerasTensor:
+    """`sppf` whose first conv has a batch norm but no activation."""
+    y = conv(x, x.shape[-1] // 2, activate=False, style=style, name=f"{name}.cv1")
+    return merge(pooling(y, style=style, name=name), channels, close="cv2", style=style, name=name)
+
+
+SPPF: dict[bool | str, Callable[..., keras.KerasTensor]] = {True: sppf, "linear": linear_sppf}
+"""The argument `spp` of the builders -> the block, where that is an SPPF."""
+
+
 def pooled_branch(
     x: keras.KerasTensor, channels: int, *, pooling: Pooling = pools, style: Style, name: str
 ) -> keras.KerasTensor:

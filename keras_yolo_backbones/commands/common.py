@@ -26,7 +26,10 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--activation", help="silu, relu, relu6, …; the family's own by default")
     group.add_argument("--levels", type=_words, help="such as P3,P4,P5")
     group.add_argument("--image-size", type=_size, metavar="SIDE|HxW", help="the network's native size by default")
-    group.add_argument("--no-spp", action="store_true", help="leave the context block out")
+    context = group.add_mutually_exclusive_group()
+    context.add_argument("--no-spp", action="store_true", help="leave the context block out")
+    context.add_argument("--linear-spp", action="store_true", help="no activation in the first conv of the SPP or SPPF")
+    group.add_argument("--epsilon", type=float, help="of batch normalization; the family's own by default")
     group.add_argument("--neck-channels", type=int, metavar="N", help="project every level to N channels")
     group.add_argument("--include-rescaling", action="store_true", help="take pixels 0…255, divide in the graph")
 
@@ -41,7 +44,8 @@ def build_model(args: argparse.Namespace) -> keras.Model:
     return create(
         args.model,
         activation=args.activation,
-        spp=not args.no_spp,
+        spp="linear" if args.linear_spp else not args.no_spp,
+        epsilon=args.epsilon,
         neck_channels=args.neck_channels,
         include_rescaling=args.include_rescaling,
         **options,

@@ -89,7 +89,7 @@ def describe(args: argparse.Namespace) -> dict[str, Any]:
         "parameters": sum(math.prod(variable.shape) for variable in model.trainable_variables),
         "macs": macs(model),
         "activation": args.activation or ", ".join(facts.activations),
-        "epsilon": release.style.epsilon,
+        "epsilon": args.epsilon or release.style.epsilon,
         "origin": dataclasses.asdict(release.origin),
         "trained_size": facts.image_size,
         "files": list(facts.files),

@@ -13,6 +13,7 @@ from functools import partial
 import keras
 
 from keras_yolo_backbones.blocks import (
+    SPPF,
     Style,
     Unit,
     add,
@@ -23,7 +24,6 @@ from keras_yolo_backbones.blocks import (
     depthwise,
     psa,
     rep_depthwise,
-    sppf,
 )
 from keras_yolo_backbones.families.frame import origins
 from keras_yolo_backbones.families.frame.family import Family, Release
@@ -80,7 +80,9 @@ STAGES = {2: (128, 3), 3: (256, 6), 4: (512, 6), 5: (1024, 3)}
 """Level -> (channels, units) at width and depth 1."""
 
 
-def network(images: keras.KerasTensor, scale: V10Scale, style: Style, *, spp: bool) -> dict[str, keras.KerasTensor]:
+def network(
+    images: keras.KerasTensor, scale: V10Scale, style: Style, *, spp: bool | str
+) -> dict[str, keras.KerasTensor]:
     """All levels of one YOLOv10 backbone."""
     levels = {}
     x = conv(images, scale.channels(64), 3, stride=2, style=style, name="stem")
@@ -90,7 +92,7 @@ def network(images: keras.KerasTensor, scale: V10Scale, style: Style, *, spp: bo
         x = down(x, channels, style=style, name=f"down{level}")
         x = c2f(x, channels, scale.repeats(repeats), unit=scale.links(level), style=style, name=f"stage{level}")
         if spp and level == scale.top:
-            x = sppf(x, channels, style=style, name="spp")
+            x = SPPF[spp](x, channels, style=style, name="spp")
             x = psa(x, style=style, name="psa")
         levels[f"P{level}"] = x
     return levels
@@ -109,5 +111,16 @@ def layout(scale: V10Scale) -> Layout:
 
 
 v10 = Family(
-    "v10", Release(network, SIZES, STYLE, origins.V10, layout, origins.V10_NETWORKS), default_size="s", doc=__doc__
+    "v10",
+    Release(
+        network=network,
+        sizes=SIZES,
+        style=STYLE,
+        origin=origins.V10,
+        layout=layout,
+        published=origins.V10_NETWORKS,
+        linear_spp=SIZES,
+    ),
+    default_size="s",
+    doc=__doc__,
 )

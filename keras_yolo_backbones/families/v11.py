@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import keras
 
-from keras_yolo_backbones.blocks import Style, c3k2_trunk, psa, sppf
+from keras_yolo_backbones.blocks import SPPF, Style, c3k2_trunk, psa
 from keras_yolo_backbones.families.frame import origins
 from keras_yolo_backbones.families.frame.c3k2 import SIZES, UNITS, C3k2Scale
 from keras_yolo_backbones.families.frame.family import Family, Release
@@ -20,11 +20,13 @@ STAGES = {2: (128, 256, 0.25), 3: (256, 512, 0.25), 4: (512, 512, 0.5), 5: (1024
 """Level -> (channels of the conv, channels of the stage, share of them in each of its halves), at width 1."""
 
 
-def network(images: keras.KerasTensor, scale: C3k2Scale, style: Style, *, spp: bool) -> dict[str, keras.KerasTensor]:
+def network(
+    images: keras.KerasTensor, scale: C3k2Scale, style: Style, *, spp: bool | str
+) -> dict[str, keras.KerasTensor]:
     """All levels of one YOLO11 backbone."""
     levels = c3k2_trunk(images, scale.channels(64), scale.stages(STAGES), style=style)
     if spp:
-        x = sppf(levels["P5"], scale.channels(1024), style=style, name="spp")
+        x = SPPF[spp](levels["P5"], scale.channels(1024), style=style, name="spp")
         levels["P5"] = psa(x, scale.repeats(UNITS), style=style, name="psa")
     return levels
 
@@ -35,5 +37,16 @@ def layout(scale: C3k2Scale) -> Layout:
 
 
 v11 = Family(
-    "v11", Release(network, SIZES, STYLE, origins.V11, layout, origins.V11_NETWORKS), default_size="s", doc=__doc__
+    "v11",
+    Release(
+        network=network,
+        sizes=SIZES,
+        style=STYLE,
+        origin=origins.V11,
+        layout=layout,
+        published=origins.V11_NETWORKS,
+        linear_spp=SIZES,
+    ),
+    default_size="s",
+    doc=__doc__,
 )

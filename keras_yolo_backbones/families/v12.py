@@ -130,15 +130,20 @@ v12 = Family(
     "v12",
     {
         "1.0": Release(
-            partial(network, lower=c3k2_trunk, position=7), SIZES, STYLE, origins.V12, layout, origins.V12_NETWORKS
+            network=partial(network, lower=c3k2_trunk, position=7),
+            sizes=SIZES,
+            style=STYLE,
+            origin=origins.V12,
+            layout=layout,
+            published=origins.V12_NETWORKS,
         ),
         "turbo": Release(
-            partial(network, lower=grouped_trunk, position=5),
-            SIZES_TURBO,
-            STYLE,
-            origins.V12_TURBO,
-            layout_turbo,
-            origins.V12_TURBO_NETWORKS,
+            network=partial(network, lower=grouped_trunk, position=5),
+            sizes=SIZES_TURBO,
+            style=STYLE,
+            origin=origins.V12_TURBO,
+            layout=layout_turbo,
+            published=origins.V12_TURBO_NETWORKS,
         ),
     },
     default_size="s",

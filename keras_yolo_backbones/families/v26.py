@@ -12,7 +12,7 @@ import dataclasses
 
 import keras
 
-from keras_yolo_backbones.blocks import Style, add, c3k2_trunk, conv, merge, pools, psa
+from keras_yolo_backbones.blocks import Style, add, c3k2_trunk, linear_sppf, psa
 from keras_yolo_backbones.families.frame import origins
 from keras_yolo_backbones.families.frame.c3k2 import SIZES as SIZES_11
 from keras_yolo_backbones.families.frame.c3k2 import UNITS, C3k2Scale
@@ -35,21 +35,15 @@ def network(images: keras.KerasTensor, scale: C3k2Scale, style: Style, *, spp: b
     levels = c3k2_trunk(images, scale.channels(64), scale.stages(STAGES[scale.top]), style=style)
     if spp:
         top = f"P{scale.top}"
-        context = residual_sppf if scale.top == 5 else plain_sppf
+        context = residual_sppf if scale.top == 5 else linear_sppf
         x = context(levels[top], scale.channels(1024), style=style, name="spp")
         levels[top] = psa(x, scale.repeats(UNITS), style=style, name="psa")
     return levels
 
 
-def plain_sppf(x: keras.KerasTensor, channels: int, *, style: Style, name: str) -> keras.KerasTensor:
-    """`sppf` without an activation before the pools."""
-    y = conv(x, x.shape[-1] // 2, activate=False, style=style, name=f"{name}.cv1")
-    return merge(pools(y, style=style, name=name), channels, close="cv2", style=style, name=name)
-
-
 def residual_sppf(x: keras.KerasTensor, channels: int, *, style: Style, name: str) -> keras.KerasTensor:
-    """x + `plain_sppf`."""
-    return add(x, plain_sppf(x, channels, style=style, name=name), style=style, name=name)
+    """x + `linear_sppf`."""
+    return add(x, linear_sppf(x, channels, style=style, name=name), style=style, name=name)
 
 
 def layout(scale: C3k2Scale) -> Layout:
@@ -58,5 +52,15 @@ def layout(scale: C3k2Scale) -> Layout:
 
 
 v26 = Family(
-    "v26", Release(network, SIZES, STYLE, origins.V26, layout, origins.V26_NETWORKS), default_size="s", doc=__doc__
+    "v26",
+    Release(
+        network=network,
+        sizes=SIZES,
+        style=STYLE,
+        origin=origins.V26,
+        layout=layout,
+        published=origins.V26_NETWORKS,
+    ),
+    default_size="s",
+    doc=__doc__,
 )

@@ -18,6 +18,7 @@ import keras
 
 from keras_yolo_backbones.blocks import (
     DARKNET53,
+    SPPF,
     Pooling,
     Style,
     bottleneck,
@@ -28,7 +29,6 @@ from keras_yolo_backbones.blocks import (
     max_pool,
     pools,
     residuals,
-    sppf,
     two_convs,
 )
 from keras_yolo_backbones.families.frame import origins
@@ -78,7 +78,7 @@ def network(
     spec: Darknet | Tiny,
     style: Style,
     *,
-    spp: bool,
+    spp: bool | str,
     kernels: tuple[int, int] = (1, 3),
     pooling: Pooling = pools,
     last_pool: Callable[..., keras.KerasTensor] = last_pool_torch,
@@ -90,7 +90,7 @@ def network(
     levels = darknet_trunk(images, 32, DARKNET53, stage=partial(residuals, unit=unit), style=style)
     if spp and spec.context:
         x = two_convs(levels["P5"], 1024, kernels=kernels, expansion=0.5, style=style, name="top")
-        levels["P5"] = sppf(x, 512, pooling=pooling, style=style, name="spp")
+        levels["P5"] = SPPF[spp](x, 512, pooling=pooling, style=style, name="spp")
     return levels
 
 
@@ -131,9 +131,33 @@ darknet = partial(network, pooling=largest_first, last_pool=last_pool_darknet)
 v3 = Family(
     "v3",
     {
-        "darknet": Release(darknet, SIZES, LEAKY, origins.DARKNET_V3, darknet_layout, origins.DARKNET_V3_NETWORKS),
-        "torch": Release(network, SIZES, SILU, origins.TORCH_V3, torch_layout, origins.TORCH_V3_NETWORKS),
-        "u": Release(partial(network, kernels=(3, 3)), SIZES, SILU, origins.V3U, torch_layout, origins.V3U_NETWORKS),
+        "darknet": Release(
+            network=darknet,
+            sizes=SIZES,
+            style=LEAKY,
+            origin=origins.DARKNET_V3,
+            layout=darknet_layout,
+            published=origins.DARKNET_V3_NETWORKS,
+            linear_spp=("spp",),
+        ),
+        "torch": Release(
+            network=network,
+            sizes=SIZES,
+            style=SILU,
+            origin=origins.TORCH_V3,
+            layout=torch_layout,
+            published=origins.TORCH_V3_NETWORKS,
+            linear_spp=("spp",),
+        ),
+        "u": Release(
+            network=partial(network, kernels=(3, 3)),
+            sizes=SIZES,
+            style=SILU,
+            origin=origins.V3U,
+            layout=torch_layout,
+            published=origins.V3U_NETWORKS,
+            linear_spp=("spp",),
+        ),
     },
     default_size="tiny",
     doc=__doc__,

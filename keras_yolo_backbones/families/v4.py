@@ -172,9 +172,21 @@ def scaled_layout(spec: Csp) -> Layout:
 v4 = Family(
     "v4",
     {
-        "darknet": Release(network, SIZES, STYLE, origins.DARKNET_V4, layout, origins.DARKNET_V4_NETWORKS),
+        "darknet": Release(
+            network=network,
+            sizes=SIZES,
+            style=STYLE,
+            origin=origins.DARKNET_V4,
+            layout=layout,
+            published=origins.DARKNET_V4_NETWORKS,
+        ),
         "scaled": Release(
-            network, SCALED_SIZES, SCALED_STYLE, origins.SCALED_V4, scaled_layout, origins.SCALED_V4_NETWORKS
+            network=network,
+            sizes=SCALED_SIZES,
+            style=SCALED_STYLE,
+            origin=origins.SCALED_V4,
+            layout=scaled_layout,
+            published=origins.SCALED_V4_NETWORKS,
         ),
     },
     default_size="tiny",

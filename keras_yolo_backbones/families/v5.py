@@ -14,7 +14,7 @@ from functools import partial
 
 import keras
 
-from keras_yolo_backbones.blocks import Pooling, Style, bottleneck, c3, conv, pools, sppf, two_convs
+from keras_yolo_backbones.blocks import SPPF, Pooling, Style, bottleneck, c3, conv, pools, two_convs
 from keras_yolo_backbones.families.frame import origins
 from keras_yolo_backbones.families.frame.family import Family, Release
 from keras_yolo_backbones.families.frame.layout import FOCUS, Layout, paired
@@ -47,7 +47,7 @@ POOLING_5_0: dict[int, Pooling] = {5: pools, 6: partial(pools, size=3)}
 """Top level -> pooling: windows of 5, 9 and 13 on P5, of 3, 5 and 7 on P6."""
 
 
-def network(images: keras.KerasTensor, scale: Scale, style: Style, *, spp: bool) -> dict[str, keras.KerasTensor]:
+def network(images: keras.KerasTensor, scale: Scale, style: Style, *, spp: bool | str) -> dict[str, keras.KerasTensor]:
     """All levels of one YOLOv5 7.0 backbone."""
     levels = {}
     x = conv(images, scale.channels(64), 6, stride=2, style=style, name="stem")
@@ -56,12 +56,14 @@ def network(images: keras.KerasTensor, scale: Scale, style: Style, *, spp: bool)
         x = conv(x, channels, 3, stride=2, style=style, name=f"down{level}")
         x = c3(x, channels, scale.repeats(repeats), unit=UNIT, style=style, name=f"stage{level}")
         if spp and level == scale.top:
-            x = sppf(x, channels, style=style, name="spp")
+            x = SPPF[spp](x, channels, style=style, name="spp")
         levels[f"P{level}"] = x
     return levels
 
 
-def network_5_0(images: keras.KerasTensor, scale: Scale, style: Style, *, spp: bool) -> dict[str, keras.KerasTensor]:
+def network_5_0(
+    images: keras.KerasTensor, scale: Scale, style: Style, *, spp: bool | str
+) -> dict[str, keras.KerasTensor]:
     """All levels of one YOLOv5 5.0 backbone."""
     levels = {}
     x = conv(images, scale.channels(64), 6, stride=2, style=style, name="stem")
@@ -71,7 +73,7 @@ def network_5_0(images: keras.KerasTensor, scale: Scale, style: Style, *, spp: b
         if level < scale.top:
             x = c3(x, channels, repeats, unit=UNIT, style=style, name=f"stage{level}")
         elif spp:
-            x = sppf(x, channels, pooling=POOLING_5_0[scale.top], style=style, name="spp")
+            x = SPPF[spp](x, channels, pooling=POOLING_5_0[scale.top], style=style, name="spp")
             x = c3(x, channels, repeats, unit=PLAIN_UNIT, style=style, name=f"stage{level}")
         levels[f"P{level}"] = x
     return levels
@@ -93,8 +95,24 @@ def layout_5_0(scale: Scale) -> Layout:
 v5 = Family(
     "v5",
     {
-        "7.0": Release(network, SIZES, STYLE, origins.V5, layout, origins.V5_NETWORKS),
-        "5.0": Release(network_5_0, SIZES_5_0, STYLE, origins.V5_5_0, layout_5_0, origins.V5_NETWORKS),
+        "7.0": Release(
+            network=network,
+            sizes=SIZES,
+            style=STYLE,
+            origin=origins.V5,
+            layout=layout,
+            published=origins.V5_NETWORKS,
+            linear_spp=SIZES,
+        ),
+        "5.0": Release(
+            network=network_5_0,
+            sizes=SIZES_5_0,
+            style=STYLE,
+            origin=origins.V5_5_0,
+            layout=layout_5_0,
+            published=origins.V5_NETWORKS,
+            linear_spp=SIZES_5_0,
+        ),
     },
     default_size="s",
     doc=__doc__,

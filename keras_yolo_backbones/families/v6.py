@@ -135,5 +135,15 @@ def layout(scale: V6Scale) -> Layout:
 
 
 v6 = Family(
-    "v6", Release(network, SIZES, STYLE, origins.V6, layout, origins.V6_NETWORKS), default_size="s", doc=__doc__
+    "v6",
+    Release(
+        network=network,
+        sizes=SIZES,
+        style=STYLE,
+        origin=origins.V6,
+        layout=layout,
+        published=origins.V6_NETWORKS,
+    ),
+    default_size="s",
+    doc=__doc__,
 )

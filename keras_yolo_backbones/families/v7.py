@@ -169,5 +169,15 @@ def _elan(name: str, convs: int) -> list[str | None]:
 
 
 v7 = Family(
-    "v7", Release(network, SIZES, STYLE, origins.V7, layout, origins.V7_NETWORKS), default_size="tiny", doc=__doc__
+    "v7",
+    Release(
+        network=network,
+        sizes=SIZES,
+        style=STYLE,
+        origin=origins.V7,
+        layout=layout,
+        published=origins.V7_NETWORKS,
+    ),
+    default_size="tiny",
+    doc=__doc__,
 )

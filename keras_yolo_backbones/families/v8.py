@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import keras
 
-from keras_yolo_backbones.blocks import Style, c2f, conv, sppf
+from keras_yolo_backbones.blocks import SPPF, Style, c2f, conv
 from keras_yolo_backbones.families.frame import origins
 from keras_yolo_backbones.families.frame.family import Family, Release
 from keras_yolo_backbones.families.frame.layout import Layout, paired
@@ -36,7 +36,7 @@ STAGES = {
 """Top level -> level -> (channels, units) at width and depth 1."""
 
 
-def network(images: keras.KerasTensor, scale: Scale, style: Style, *, spp: bool) -> dict[str, keras.KerasTensor]:
+def network(images: keras.KerasTensor, scale: Scale, style: Style, *, spp: bool | str) -> dict[str, keras.KerasTensor]:
     """All levels of one YOLOv8 backbone."""
     levels = {}
     x = conv(images, scale.channels(64), 3, stride=2, style=style, name="stem")
@@ -45,7 +45,7 @@ def network(images: keras.KerasTensor, scale: Scale, style: Style, *, spp: bool)
         x = conv(x, channels, 3, stride=2, style=style, name=f"down{level}")
         x = c2f(x, channels, scale.repeats(repeats), style=style, name=f"stage{level}")
         if spp and level == scale.top:
-            x = sppf(x, channels, style=style, name="spp")
+            x = SPPF[spp](x, channels, style=style, name="spp")
         levels[f"P{level}"] = x
     return levels
 
@@ -56,5 +56,16 @@ def layout(scale: Scale) -> Layout:
 
 
 v8 = Family(
-    "v8", Release(network, SIZES, STYLE, origins.V8, layout, origins.V8_NETWORKS), default_size="s", doc=__doc__
+    "v8",
+    Release(
+        network=network,
+        sizes=SIZES,
+        style=STYLE,
+        origin=origins.V8,
+        layout=layout,
+        published=origins.V8_NETWORKS,
+        linear_spp=SIZES,
+    ),
+    default_size="s",
+    doc=__doc__,
 )

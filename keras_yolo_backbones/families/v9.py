@@ -178,7 +178,15 @@ def authors_layouts(spec: Light | Heavy) -> list[Layout]:
 
 v9 = Family(
     "v9",
-    Release(network, SIZES, STYLE, origins.V9, layout, origins.V9_NETWORKS, authors_layouts),
+    Release(
+        network=network,
+        sizes=SIZES,
+        style=STYLE,
+        origin=origins.V9,
+        layout=layout,
+        published=origins.V9_NETWORKS,
+        other_layouts=authors_layouts,
+    ),
     default_size="s",
     doc=__doc__,
 )

@@ -19,6 +19,7 @@ import keras
 
 from keras_yolo_backbones.blocks import (
     DARKNET53,
+    SPPF,
     Style,
     add,
     bottleneck,
@@ -27,7 +28,6 @@ from keras_yolo_backbones.blocks import (
     darknet_trunk,
     depthwise,
     residuals,
-    sppf,
     two_convs,
 )
 from keras_yolo_backbones.families.frame import origins
@@ -70,6 +70,8 @@ SIZES = {
     "darknet53": Darknet(),
 }
 
+Context = Callable[..., keras.KerasTensor]
+
 STAGES = {2: (128, 3), 3: (256, 9), 4: (512, 9), 5: (1024, 3)}
 """Level -> (channels, units) at width and depth 1."""
 
@@ -85,7 +87,7 @@ def residual(x: keras.KerasTensor, channels: int, *, spatial: Callable, style: S
     return add(x, pair(x, channels, spatial=spatial, style=style, name=name), style=style, name=name)
 
 
-def csp_darknet(images: keras.KerasTensor, scale: Csp, style: Style) -> dict[str, keras.KerasTensor]:
+def csp_darknet(images: keras.KerasTensor, scale: Csp, style: Style, context: Context) -> dict[str, keras.KerasTensor]:
     """All levels of sizes nano … x."""
     levels = {}
     x = conv(images, scale.channels(64), 6, stride=2, style=style, name="stem")
@@ -93,29 +95,31 @@ def csp_darknet(images: keras.KerasTensor, scale: Csp, style: Style) -> dict[str
         channels, unit = scale.channels(base), residual
         x = scale.spatial(x, channels, 3, stride=2, style=style, name=f"down{level}")
         if level == scale.top:
-            x, unit = sppf(x, channels, style=style, name="spp"), pair
+            x, unit = context(x, channels, style=style, name="spp"), pair
         unit = partial(unit, spatial=scale.spatial)
         x = c3(x, channels, scale.repeats(repeats), unit=unit, style=style, name=f"stage{level}")
         levels[f"P{level}"] = x
     return levels
 
 
-def darknet53(images: keras.KerasTensor, style: Style) -> dict[str, keras.KerasTensor]:
+def darknet53(images: keras.KerasTensor, style: Style, context: Context) -> dict[str, keras.KerasTensor]:
     """All levels of size darknet53."""
     unit = partial(bottleneck, kernels=(1, 3), expansion=0.5)
     levels = darknet_trunk(images, 32, DARKNET53, stage=partial(residuals, unit=unit), style=style)
     x = two_convs(levels["P5"], 1024, kernels=(1, 3), expansion=0.5, style=style, name="top1")
-    x = sppf(x, 512, style=style, name="spp")
+    x = context(x, 512, style=style, name="spp")
     x = conv(x, 1024, 3, style=style, name="top2")
     return levels | {"P5": conv(x, 512, style=style, name="top3")}
 
 
-def network(images: keras.KerasTensor, spec: Csp | Darknet, style: Style, *, spp: bool) -> dict[str, keras.KerasTensor]:
+def network(
+    images: keras.KerasTensor, spec: Csp | Darknet, style: Style, *, spp: bool | str
+) -> dict[str, keras.KerasTensor]:
     """All levels of one YOLOX backbone."""
-    del spp  # inside the last stage, not on top of it
+    context = SPPF[spp or True]  # inside the last stage, not on top of it: it stays
     if isinstance(spec, Darknet):
-        return darknet53(images, style.activated("leaky_relu"))
-    return csp_darknet(images, spec, style)
+        return darknet53(images, style.activated("leaky_relu"), context)
+    return csp_darknet(images, spec, style, context)
 
 
 def layout(spec: Csp | Darknet) -> Layout:
@@ -148,7 +152,16 @@ def _below_backbone(prefixes: dict[str, str]) -> dict[str, str]:
 
 yolox = Family(
     "yolox",
-    Release(network, SIZES, STYLE, origins.YOLOX, layout, origins.YOLOX_NETWORKS, preprocessing=origins.YOLOX_PIXELS),
+    Release(
+        network=network,
+        sizes=SIZES,
+        style=STYLE,
+        origin=origins.YOLOX,
+        layout=layout,
+        published=origins.YOLOX_NETWORKS,
+        linear_spp=SIZES,
+        preprocessing=origins.YOLOX_PIXELS,
+    ),
     default_size="s",
     doc=__doc__,
 )

@@ -23,7 +23,9 @@ Args:
     levels: which feature maps to return, in this order: `"P2"` (stride 4), `"P3"` (8), … up to the network's top.
         `None` is P3 and everything above.
     activation: {activations}. `None` keeps the family's own.
-    spp: keep the context block on top (SPP, SPPF, PSA, …); `False` leaves the plain last stage.
+    spp: keep the context block on top (SPP, SPPF, PSA, …); `False` leaves the plain last stage. `"linear"` is an SPP
+        or SPPF whose first conv has no activation, as some newer versions of the originals train it.
+    epsilon: batch normalization's epsilon; `None` keeps the family's own.
     neck_channels: put a 1×1 conv-BN-activation with so many filters on every level.
     sync_batchnorm: batch statistics over all replicas of a distribution strategy.
     include_rescaling: take pixels 0…255 and divide by 255 in the graph; otherwise inputs are RGB in [0, 1].
@@ -100,7 +102,8 @@ class Family:
         input_shape: tuple[int | None, int | None, int] = (640, 640, 3),
         levels: Sequence[str] | None = None,
         activation: str | None = None,
-        spp: bool = True,
+        spp: bool | str = True,
+        epsilon: float | None = None,
         neck_channels: int | None = None,
         sync_batchnorm: bool = False,
         include_rescaling: bool = False,
@@ -112,10 +115,13 @@ class Family:
         published = self.release(release)
         spec = self.spec(size, release)
         levels = self._check_levels(levels, spec, published)
+        self._check_spp(spp, size, published)
         style = dataclasses.replace(published.style, synchronized=sync_batchnorm, dtype=dtype)
         if activation is not None:
             style = dataclasses.replace(style, activation=check_activation(activation), forced=True)
-        if neck_channels is not None and (not isinstance(neck_channels, int) or neck_channels <= 0):
+        if epsilon is not None:
+            style = dataclasses.replace(style, epsilon=_check_epsilon(epsilon))
+        if neck_channels is not None and not (_is_int(neck_channels) and neck_channels > 0):
             raise ArgumentError(f"neck_channels must be a positive integer or None, not {neck_channels!r}.")
 
         images = x = _images(input_shape, input_tensor, stride=2**spec.top)
@@ -149,6 +155,26 @@ class Family:
             if levels.count(level) > 1:
                 raise ArgumentError(f"levels names {level} {levels.count(level)} times: {levels!r}; name it once.")
         return levels
+
+    def _check_spp(self, spp: bool | str, size: str, published: Release) -> None:
+        if isinstance(spp, bool):
+            return
+        if spp != "linear":
+            raise ArgumentError(f"spp must be True, False or 'linear', not {spp!r}.")
+        if size not in published.linear_spp:
+            having = ", ".join(published.linear_spp)
+            hint = f"this release of {self.name} has one in the sizes {having}" if having else "use True or False"
+            raise ArgumentError(
+                "spp='linear' leaves out the activation of the first conv of an SPP or SPPF; size "
+                f"{size!r} of this {self.name} has none to leave out; {hint}."
+            )
+
+
+def _check_epsilon(epsilon: float) -> float:
+    number = isinstance(epsilon, (int, float)) and not isinstance(epsilon, bool)
+    if not number or not 0 < epsilon < 1:
+        raise ArgumentError(f"epsilon must be a number between 0 and 1 such as 1e-3, or None, not {epsilon!r}.")
+    return float(epsilon)
 
 
 def _levels_up_to(top: int) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, Protocol
 
 import keras
@@ -23,7 +23,10 @@ class Spec(Protocol):
 
 
 Network = Callable[..., dict[str, keras.KerasTensor]]
-"""`(images, spec, style, *, spp) -> {"P2": …, "P3": …, …}`, all levels of one network."""
+"""`(images, spec, style, *, spp) -> {"P2": …, "P3": …, …}`, all levels of one network.
+
+`spp` is what the user asked for: `True`, `False`, or `"linear"` in the sizes of `Release.linear_spp`.
+"""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,7 +57,7 @@ class Published:
     Attributes:
         files: names of the original's checkpoint files, as they were published.
         image_size: side of the square images that the original was trained on.
-        activations: all that the network uses, where that is more, or another, than its release's style says.
+        activations: all that the network uses, where its release's style does not say it.
     """
 
     files: tuple[str, ...] = ()
@@ -62,7 +65,7 @@ class Published:
     activations: tuple[str, ...] = ()
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Release:
     """Networks that were published together: one topology, one style, a table of sizes.
 
@@ -75,6 +78,7 @@ class Release:
         published: size name -> `Published`, for the sizes of which there is something to say.
         other_layouts: `spec -> Layouts` of other known files of the same networks.
         preprocessing: what the published weights take; `load_weights` makes RGB in [0, 1] of it.
+        linear_spp: the sizes whose context block also exists with `spp="linear"`.
     """
 
     network: Network
@@ -85,6 +89,7 @@ class Release:
     published: Mapping[str, Published] = dataclasses.field(default_factory=dict)
     other_layouts: Callable[[Any], Sequence[Layout]] = lambda _: ()
     preprocessing: Preprocessing = RGB
+    linear_spp: Collection[str] = ()
 
     def facts(self, size: str) -> Published:
         """What is known of the network of one size; `activations` is never empty."""
