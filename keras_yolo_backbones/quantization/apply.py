@@ -18,7 +18,7 @@ from keras_yolo_backbones.quantization.kernels import QUANTIZED
 from keras_yolo_backbones.quantization.layers import Converted, FakeQuant, RoundedAdd
 from keras_yolo_backbones.quantization.lower import KERNELS, tensor_names
 from keras_yolo_backbones.quantization.ranges import Plan
-from keras_yolo_backbones.quantization.scales import Scales, carried
+from keras_yolo_backbones.quantization.scales import Scales, carried, is_symmetric
 
 
 def apply(
@@ -54,6 +54,7 @@ class _FakeQuantization:
     def __init__(self, graph: Graph, scales: Scales, plan: Plan, learn_ranges: bool, floats: set[Node]) -> None:
         self._graph, self._scales, self._plan, self._learn = graph, scales, plan, learn_ranges
         self._floats, self._returned = floats, set(tree.flatten(graph.outputs))
+        self._symmetric = is_symmetric(plan.ranges.values())
         self._names = tensor_names(graph)
         self._layers: dict[int, Any] = {}
         self._quants: dict[str, FakeQuant] = {}
@@ -118,7 +119,7 @@ class _FakeQuantization:
         if name not in self._quants:
             low, high = self._plan.range(self._names[node])
             learn = self._learn and self._scales.fixed(node) is None
-            self._quants[name] = FakeQuant(low, high, learn=learn, name=f"{name}.quant")
+            self._quants[name] = FakeQuant(low, high, learn=learn, symmetric=self._symmetric, name=f"{name}.quant")
         return self._quants[name]
 
     def _layer(self, node: Node) -> Any:

@@ -12,6 +12,7 @@ from keras_yolo_backbones.graph.signature import image_input
 from keras_yolo_backbones.quantization.apply import apply
 from keras_yolo_backbones.quantization.planning import lowered, plan_lowered
 from keras_yolo_backbones.quantization.ranges import as_plan
+from keras_yolo_backbones.quantization.scales import is_symmetric
 
 ENGINES = ("keras", "tfmot")
 
@@ -25,6 +26,7 @@ def quantize_aware(
     image_size: int | tuple[int, int] | None = None,
     learn_ranges: bool = False,
     keep_float: Sequence[str] = (),
+    symmetric: bool = False,
 ) -> Any:
     """A model that computes as the int8 file will, and that can be trained.
 
@@ -44,9 +46,11 @@ def quantize_aware(
         keep_float: layers that stay float in the file, by the names that the plan and `report` give them; `"stage4"`
             means all of `"stage4.…"`, `*` and `?` are wildcards. There are as few conversions around them as can be;
             inputs and outputs stay int8. Engine `"keras"` only.
+        symmetric: zero in the middle of every range, see `plan`: for files with `scheme="symmetric"`.
 
     Raises:
-        ArgumentError: an option that is not allowed, or `keep_float` names a layer that the model lacks.
+        ArgumentError: an option that is not allowed, a plan that is not symmetric where that was asked for, or
+            `keep_float` names a layer that the model lacks.
         CalibrationError: images that cannot be used, or a plan for another model.
         GraphError: a layer that quantization, or the engine, does not know, named.
     """
@@ -59,7 +63,11 @@ def quantize_aware(
     primitive = lowered(model)
     ready = as_plan(calibration)
     if ready is None:
-        ready = plan_lowered(primitive, model, calibration, method=method, image_size=image_size)
+        ready = plan_lowered(primitive, model, calibration, method=method, image_size=image_size, symmetric=symmetric)
+    elif symmetric and not is_symmetric(ready.ranges.values()):
+        raise ArgumentError(
+            f"the plan for {ready.model!r} is not symmetric; make it by plan(…, symmetric=True), or pass images."
+        )
     largest = image_input(model).largest
     if engine == "tfmot":
         from keras_yolo_backbones.quantization.tfmot.engine import apply_tfmot

@@ -25,11 +25,12 @@ class FakeQuant(keras.layers.Layer):
         high: the largest value, at least 0 and above `low`.
         learn: whether training moves the two ends of the range: a hundred times as fast as weights, and in units of
             its width, for a step that is right for weights of 0.01 would not move a range of 10.
+        symmetric: whether zero stays in the middle of a range that training moves.
     """
 
-    def __init__(self, low: float, high: float, *, learn: bool = False, **kwargs: Any) -> None:
+    def __init__(self, low: float, high: float, *, learn: bool = False, symmetric: bool = False, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.low, self.high, self.learn = float(low), float(high), learn
+        self.low, self.high, self.learn, self.symmetric = float(low), float(high), learn, symmetric
         ends = _Values((self.low, self.high))
         self.start = self.add_weight(name="range", shape=(2,), initializer=ends, trainable=False, dtype="float32")
         self.shift = None
@@ -44,6 +45,9 @@ class FakeQuant(keras.layers.Layer):
             return ends
         width = ends[1] - ends[0]
         moved = ends + _SPEED * width * self.shift
+        if self.symmetric:
+            high = ops.maximum(moved[1], 0.005 * width)
+            return ops.stack([-high * (128 / 127), high])
         low = ops.minimum(moved[0], 0.0)
         return ops.stack([low, ops.maximum(ops.maximum(moved[1], 0.0), low + 0.01 * width)])
 
@@ -55,7 +59,12 @@ class FakeQuant(keras.layers.Layer):
         return input_shape
 
     def get_config(self) -> dict[str, Any]:
-        return super().get_config() | {"low": self.low, "high": self.high, "learn": self.learn}
+        return super().get_config() | {
+            "low": self.low,
+            "high": self.high,
+            "learn": self.learn,
+            "symmetric": self.symmetric,
+        }
 
 
 @keras.saving.register_keras_serializable(PACKAGE)

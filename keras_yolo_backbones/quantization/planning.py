@@ -18,7 +18,7 @@ from keras_yolo_backbones.quantization.kernels import QUANTIZED
 from keras_yolo_backbones.quantization.layers import FakeQuant
 from keras_yolo_backbones.quantization.lower import lower, tensor_names
 from keras_yolo_backbones.quantization.observe import NARROWING, extremes, histograms, kernel_limits
-from keras_yolo_backbones.quantization.ranges import Plan
+from keras_yolo_backbones.quantization.ranges import Plan, balanced
 from keras_yolo_backbones.quantization.scales import Scales
 
 
@@ -28,6 +28,7 @@ def plan(
     *,
     method: str = "minmax",
     image_size: int | tuple[int, int] | None = None,
+    symmetric: bool = False,
 ) -> Plan:
     """The ranges that an integer version of `model` needs.
 
@@ -38,13 +39,15 @@ def plan(
             leaves out one value in 100 000 at either end; or `"mse"`, which clips where that gives the least squared
             error, kernels too.
         image_size: side or (height, width), for a model that leaves them open.
+        symmetric: zero in the middle of every range, so that all zero points are 0, as TensorRT asks. One-sided tensors
+            (images, ReLU) then have half as many steps. Sigmoid and softmax keep the scale that TFLite fixes.
 
     Raises:
         ArgumentError: an unknown method, or a model that is fake-quantized already.
         CalibrationError: calibration images that cannot be used.
         GraphError: a layer that quantization does not know, named.
     """
-    return plan_lowered(lowered(model), model, calibration, method=method, image_size=image_size)
+    return plan_lowered(lowered(model), model, calibration, method=method, image_size=image_size, symmetric=symmetric)
 
 
 def lowered(model: keras.Model) -> keras.Model:
@@ -62,6 +65,7 @@ def plan_lowered(
     *,
     method: str,
     image_size: int | tuple[int, int] | None,
+    symmetric: bool,
 ) -> Plan:
     """`plan`, given what `lower` made of the model."""
     if method not in NARROWING:
@@ -69,17 +73,21 @@ def plan_lowered(
     images = image_input(model)
     samples = calibration_images(calibration, shape=images.sized(image_size), scale=images.largest)
     graph = read(primitive)
-    scales, names = Scales(graph, images.largest), tensor_names(graph)
+    scales, names = Scales(graph, images.largest, symmetric=symmetric), tensor_names(graph)
     kept = [node for node in graph.nodes if not scales.absorbed(node)]
     groups = {node: names[scales.group(node)] for node in kept}
     ranges = {groups[node]: fixed for node in kept if (fixed := scales.fixed(node))}
     seen = [node for node in kept if scales.rounds(node) and groups[node] not in ranges]
     watched = rebuild(graph, keep, outputs=[Value(node, 0) for node in seen])
     measured = extremes(watched, [groups[node] for node in seen], samples)
+    if symmetric:
+        measured = {group: balanced(bounds) for group, bounds in measured.items()}
     narrow = NARROWING[method]
     if narrow is not None:
         counts = histograms(watched, [groups[node] for node in seen], measured, samples)
         measured = {group: narrow(counts[group], bounds) for group, bounds in measured.items()}
+        if symmetric:
+            measured = {group: balanced(bounds) for group, bounds in measured.items()}
     ranges |= measured
     return Plan(
         model=model.name,

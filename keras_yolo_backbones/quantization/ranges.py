@@ -98,6 +98,12 @@ class Plan:
 _FORMAT = "keras_yolo_backbones quantization plan 1"
 
 
+def balanced(bounds: Range) -> Range:
+    """The narrowest range around `bounds` whose zero is the integer 0 of int8: 128 steps below it, 127 above."""
+    step = max(-bounds[0] / 128, bounds[1] / 127)
+    return -128 * step, 127 * step
+
+
 def as_plan(value: Any) -> Plan | None:
     """`value` if it is a plan, the plan in the file that it names if that ends in `.json`, otherwise `None`."""
     if isinstance(value, (str, os.PathLike)) and str(value).endswith(".json"):

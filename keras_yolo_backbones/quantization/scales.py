@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import keras
+import numpy as np
 
 from keras_yolo_backbones.blocks.layers import ReshapeLike
 from keras_yolo_backbones.errors import GraphError
 from keras_yolo_backbones.graph.ir import Graph, Node, Value
 from keras_yolo_backbones.quantization.lower import KERNELS, activation_of, is_known
-
-Range = tuple[float, float]
+from keras_yolo_backbones.quantization.ranges import Range, balanced
 
 FIXED: dict[str | None, Range] = {"sigmoid": (0.0, 255 / 256), "softmax": (0.0, 255 / 256), "tanh": (-1.0, 127 / 128)}
 """Activations whose int8 operators know only one output scale."""
@@ -44,11 +45,13 @@ class Scales:
     Attributes:
         graph: from `lower`.
         largest: the largest pixel value that the model takes.
+        symmetric: whether the range of images is to have its zero in the middle.
     """
 
-    def __init__(self, graph: Graph, largest: float) -> None:
+    def __init__(self, graph: Graph, largest: float, *, symmetric: bool = False) -> None:
         self.graph = graph
         self.largest = largest
+        self.symmetric = symmetric
         self._parent: dict[Node, Node] = {}
         self._fixed: dict[Node, Range] = {}
         self._position = {node: position for position, node in enumerate(graph.nodes)}
@@ -102,8 +105,14 @@ class Scales:
 
     def _own_fixed(self, node: Node) -> Range | None:
         if isinstance(node.layer, keras.layers.InputLayer):
-            return (0.0, self.largest)
+            return balanced((0.0, self.largest)) if self.symmetric else (0.0, self.largest)
         return FIXED.get(activation_of(node.layer))
+
+
+def is_symmetric(ranges: Iterable[Range]) -> bool:
+    """Whether all ranges but those of `FIXED` have their zero in the middle."""
+    free = [bounds for bounds in ranges if not any(np.allclose(bounds, fixed, atol=1e-6) for fixed in FIXED.values())]
+    return all(np.allclose(bounds, balanced(bounds), rtol=1e-5) for bounds in free)
 
 
 def passes_on(layer: Any) -> bool:
