@@ -1,104 +1,156 @@
-"""Files and folders that appear whole or not at all."""
+"""Files and folders that appear whole or not at all.
+
+Work in progress lies in one hidden folder beside the target, `.kyb-work-…`. Its owner holds a lock on the file `lock`
+in it. The system frees that lock when the owner ends, however it ends, so the next run knows what to remove: process
+ids would not tell, since two containers may share a host name and a disk.
+
+Permissions are those of any new file: 0666 for files, 0777 for folders and scripts, less the caller's umask.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import errno
 import os
-import re
 import secrets
 import shutil
-import socket
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 from keras_yolo_backbones.errors import ExportError
 
-HOST = re.sub(r"[^A-Za-z0-9-]", "-", socket.gethostname())
-"""Process ids mean something on one machine, or in one container, only."""
+try:
+    import fcntl
+except ImportError:  # Windows: work folders are not locked there, and never swept
+    fcntl = None  # type: ignore[assignment]
 
-_STAGED = re.compile(rf"\.(?P<name>.+)\.{re.escape(HOST)}\.(?P<pid>\d+)-[0-9a-f]{{8}}\.tmp")
+WORK = ".kyb-work-"
+"""How the names of work folders begin."""
+
+_LOCK = "lock"
 
 
 def check_file_target(path: str | os.PathLike[str], suffix: str) -> Path:
-    """The path of a file that is about to be written, after the checks that can be made before the work is done.
+    """The path of a file that will be written, after all checks that can be made before the work is done.
 
     Raises:
-        ExportError: it ends in another suffix, exists as something else than a file, or its folder cannot be made.
+        ExportError: it ends in a different suffix, is too long, exists but is no file, or its folder cannot be made.
     """
     target = _path(path)
     if target.suffix != suffix:
         raise ExportError(f"{target}: expected a file name that ends in {suffix}.")
-    if target.exists() and not target.is_file():
-        raise ExportError(f"{target} exists and is no file; choose another path.")
     check_directory(target.parent)
+    if os.path.lexists(target) and not target.is_file():
+        raise ExportError(f"{target} exists and is no file; choose another path.")
+    with scratch(target.parent) as work:
+        try:
+            manifest_of(work / target.name).touch()  # the longest name that will be needed
+        except OSError as error:
+            raise ExportError(f"cannot write {target}: {_reason(error)}.") from None
     return target
 
 
 def check_directory(path: str | os.PathLike[str]) -> Path:
-    """Make the folder if it is missing, and see that it can be written to.
+    """Make the folder if it is missing, and check that it can be written to.
 
     Raises:
-        ExportError: something else is in the way, or writing is not permitted.
+        ExportError: something that is no folder has this name, or writing is not permitted.
     """
     folder = _path(path)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        probe = folder / f".{secrets.token_hex(8)}.tmp"
-        probe.touch(exist_ok=False)
-        probe.unlink()
     except FileExistsError:
         raise ExportError(f"{folder} exists and is no folder; choose another path.") from None
     except (OSError, ValueError) as error:
         raise ExportError(f"cannot write to the folder {folder}: {_reason(error)}.") from None
-    return folder
+    with scratch(folder):
+        return folder
+
+
+def manifest_of(target: Path) -> Path:
+    """Where the manifest of a file lies: beside it, with `.json` added to its name."""
+    return target.with_name(f"{target.name}.json")
 
 
 @contextlib.contextmanager
 def staged(target: Path) -> Iterator[Path]:
-    """A hidden path beside `target`; what the block puts there becomes `target` when the block ends without an error.
+    """A path to write to; what is there when the block ends without an error becomes `target`, in one step.
 
-    A file replaces an older file in one step. A folder never replaces anything. Whatever the block leaves behind
-    otherwise is removed, also what earlier processes left that were killed.
+    A file replaces an older file. A folder never replaces anything.
 
     Raises:
         ExportError: the disk is full, or the system refuses to write.
     """
-    with scratch(target) as temporary:
-        yield temporary
-        _publish(temporary, target)
+    with scratch(target.parent, target) as work:
+        yield work / target.name
+        _publish(work / target.name, target)
 
 
 @contextlib.contextmanager
-def scratch(target: Path) -> Iterator[Path]:
-    """A hidden path beside `target` to build it at; what is still there when the block ends is removed.
+def staged_pair(target: Path) -> Iterator[tuple[Path, Path]]:
+    """Two paths to write to: of a file, and of its manifest. Both become visible when the block ends without an error.
+
+    No two steps are one step, so the older manifest goes first and the new one comes last: whatever ends the program in
+    between, no file ever lies beside the manifest of a different one. Two exporters to one target take turns.
 
     Raises:
         ExportError: the disk is full, or the system refuses to write.
     """
-    _sweep(target)
-    temporary = target.with_name(f".{target.name}.{HOST}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
+    with scratch(target.parent, target) as work:
+        file, manifest = work / target.name, manifest_of(work / target.name)
+        yield file, manifest
+        for path in (file, manifest):
+            _set_mode(path, work)
+            _sync(path)
+        with _locked(target.parent):
+            manifest_of(target).unlink(missing_ok=True)
+            os.replace(file, target)
+            os.replace(manifest, manifest_of(target))
+            _sync(target.parent)
+
+
+@contextlib.contextmanager
+def scratch(parent: Path | None = None, target: Path | None = None) -> Iterator[Path]:
+    """An empty hidden folder in `parent`, removed when the block ends; what dead processes left there is removed too.
+
+    Args:
+        parent: an existing folder; by default the system's folder for temporary files.
+        target: what the block makes, for error messages.
+
+    Raises:
+        ExportError: the folder cannot be made, or the system refuses to write within the block.
+    """
+    parent = parent or Path(tempfile.gettempdir())
+    _sweep(parent)
     try:
-        yield temporary
+        work, lock = _new_work(parent)
     except OSError as error:
-        raise ExportError(f"cannot write {target}: {_reason(error)}.") from error
+        raise ExportError(f"cannot write to the folder {parent}: {_reason(error)}.") from None
+    try:
+        yield work
+    except OSError as error:
+        raise ExportError(f"cannot write {target or parent}: {_reason(error)}.") from error
     finally:
-        _remove(temporary)
+        shutil.rmtree(work, ignore_errors=True)
+        os.close(lock)
 
 
 def publish_folder(temporary: Path, target: Path) -> bool:
-    """Give a finished folder its name, if that is free: whole, readable by everybody, and on the disk.
+    """Give a finished folder its name, if that is free: whole, and on the disk.
+
+    Args:
+        temporary: directly in a folder from `scratch`.
+        target: its name.
 
     Returns:
-        Whether it was free.
+        Whether the name was free.
     """
-    if target.exists():
+    if os.path.lexists(target):
         return False
-    for entry in sorted(temporary.rglob("*")):
-        entry.chmod(0o755 if entry.is_dir() else 0o644)
+    for entry in (*temporary.rglob("*"), temporary):
+        _set_mode(entry, temporary.parent)
         _sync(entry)
-    temporary.chmod(0o755)
-    _sync(temporary)
     try:
         os.rename(temporary, target)
     except OSError as error:
@@ -113,9 +165,19 @@ def _publish(temporary: Path, target: Path) -> None:
     if temporary.is_dir():
         if not publish_folder(temporary, target):
             raise FileExistsError(errno.EEXIST, "exists already")
-    else:
-        _sync(temporary)
-        os.replace(temporary, target)
+        return
+    _set_mode(temporary, temporary.parent)
+    _sync(temporary)
+    os.replace(temporary, target)
+    _sync(target.parent)
+
+
+def _set_mode(path: Path, work: Path) -> None:
+    """The permissions that any new file or folder gets: libraries choose others. A script stays one."""
+    mask = (work / _LOCK).stat().st_mode  # made with 0666: what is left of it is what the umask leaves
+    runs = path.is_dir() or path.stat().st_mode & 0o100
+    allowed = mask & 0o666
+    path.chmod(allowed | (allowed >> 2 & 0o111) if runs else allowed)
 
 
 def _sync(path: Path) -> None:
@@ -128,30 +190,68 @@ def _sync(path: Path) -> None:
             os.close(descriptor)
 
 
-def _sweep(target: Path) -> None:
-    """Remove what dead processes left behind while writing `target`."""
+def _new_work(parent: Path) -> tuple[Path, int]:
+    """A new work folder and the descriptor that holds its lock."""
+    while True:
+        work = parent / f"{WORK}{secrets.token_hex(4)}"
+        work.mkdir()
+        with contextlib.suppress(FileNotFoundError):  # swept before it was locked: make another
+            lock = os.open(work / _LOCK, os.O_CREAT | os.O_RDWR, 0o666)
+            if _lock(lock) and _is_at(lock, work / _LOCK):
+                return work, lock
+            os.close(lock)
+
+
+def _sweep(parent: Path) -> None:
+    """Remove the work folders that nobody holds the lock of."""
+    if fcntl is None:
+        return
     with contextlib.suppress(OSError):
-        for entry in os.scandir(target.parent):
-            match = _STAGED.fullmatch(entry.name)
-            if match and match["name"] == target.name and not _alive(int(match["pid"])):
-                _remove(Path(entry.path))
+        for entry in [entry for entry in os.scandir(parent) if _is_work(entry)]:
+            with contextlib.suppress(OSError):
+                lock = os.open(Path(entry.path) / _LOCK, os.O_CREAT | os.O_RDWR | os.O_NOFOLLOW, 0o666)
+                try:
+                    if _lock(lock, wait=False):
+                        shutil.rmtree(entry.path, ignore_errors=True)
+                finally:
+                    os.close(lock)
 
 
-def _alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except OSError:
+def _is_work(entry: os.DirEntry[str]) -> bool:
+    return entry.name.startswith(WORK) and entry.is_dir(follow_symlinks=False)
+
+
+@contextlib.contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Wait for other exporters that publish in `folder`."""
+    with contextlib.ExitStack() as stack:
+        if fcntl is not None:
+            descriptor = os.open(folder, os.O_RDONLY)
+            stack.callback(os.close, descriptor)
+            _lock(descriptor)
+        yield
+
+
+def _lock(descriptor: int, *, wait: bool = True) -> bool:
+    """Lock an open file or folder; false if it is locked and `wait` is false.
+
+    Some network disks have no locks: there nobody waits, and nothing is swept.
+    """
+    if fcntl is None:
         return True
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+    except OSError:
+        return wait
     return True
 
 
-def _remove(path: Path) -> None:
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path, ignore_errors=True)
-    else:
-        path.unlink(missing_ok=True)
+def _is_at(descriptor: int, path: Path) -> bool:
+    """Whether `path` still is the file that is open."""
+    try:
+        return os.path.samestat(os.fstat(descriptor), path.stat())
+    except FileNotFoundError:
+        return False
 
 
 def _path(path: str | os.PathLike[str]) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import os
 import resource
 import signal
@@ -12,7 +13,15 @@ import pytest
 from conftest import ROOT, in_subprocess
 
 import keras_yolo_backbones as kyb
-from keras_yolo_backbones.files import HOST, check_directory, check_file_target, staged
+from keras_yolo_backbones.files import (
+    WORK,
+    check_directory,
+    check_file_target,
+    manifest_of,
+    scratch,
+    staged,
+    staged_pair,
+)
 
 
 def names(folder):
@@ -25,8 +34,8 @@ def test_a_file_appears_whole_and_replaces_the_older(tmp_path):
     with staged(target) as temporary:
         temporary.write_text("new")
         assert target.read_text() == "old"
-        assert temporary.parent == tmp_path
-        assert temporary.name.startswith(".")
+        assert temporary.parent.parent == tmp_path
+        assert temporary.parent.name.startswith(".")
     assert target.read_text() == "new"
     assert names(tmp_path) == ["model.tflite"]
 
@@ -46,33 +55,114 @@ def test_an_error_leaves_the_older_file_and_nothing_else(tmp_path):
     assert names(tmp_path) == ["model.tflite"]
 
 
-def test_a_folder_appears_readable_for_all_and_replaces_nothing(tmp_path):
+def test_a_folder_appears_whole_and_replaces_nothing(tmp_path):
     target = tmp_path / "1"
     with staged(target) as temporary:
         temporary.mkdir(mode=0o700)
         (temporary / "saved_model.pb").write_text("graph")
-    assert target.stat().st_mode & 0o777 == 0o755
     with pytest.raises(kyb.ExportError, match="exists"), staged(target) as temporary:
         temporary.mkdir()
     assert names(target) == ["saved_model.pb"]
     assert names(tmp_path) == ["1"]
 
 
+@pytest.mark.parametrize(
+    ("umask", "file", "folder"), [(0o022, 0o644, 0o755), (0o077, 0o600, 0o700), (0o002, 0o664, 0o775)]
+)
+def test_permissions_are_those_of_any_new_file(tmp_path, umask, file, folder):
+    """Whatever a library chose: safetensors writes 0600, TensorFlow 0755."""
+    before = os.umask(umask)
+    try:
+        with staged(tmp_path / "closed") as temporary:
+            temporary.touch(mode=0o600)
+        with staged(tmp_path / "script.sh") as temporary:
+            temporary.touch(mode=0o755)
+        with staged(tmp_path / "1") as temporary:
+            (temporary / "variables").mkdir(parents=True, mode=0o700)
+            (temporary / "graph").touch(mode=0o666)
+        with staged_pair(tmp_path / "a.onnx") as (temporary, manifest):
+            temporary.touch(mode=0o640)
+            manifest.touch()
+    finally:
+        os.umask(before)
+    modes = {path.relative_to(tmp_path).as_posix(): path.stat().st_mode & 0o777 for path in tmp_path.rglob("*")}
+    assert modes == {
+        **dict.fromkeys(("closed", "1/graph", "a.onnx", "a.onnx.json"), file),
+        **dict.fromkeys(("script.sh", "1", "1/variables"), folder),
+    }
+
+
 def test_what_killed_processes_left_is_swept_up(tmp_path):
-    dead = subprocess.Popen([sys.executable, "-c", ""])
-    dead.wait()
-    host = HOST
-    left = tmp_path / f".1.{host}.{dead.pid}-0123abcd.tmp"
-    left.mkdir()
-    alive = tmp_path / f".1.{host}.{os.getpid()}-0123abcd.tmp"
-    alive.mkdir()
-    other = tmp_path / f".2.{host}.{dead.pid}-0123abcd.tmp"
+    """The lock decides: nobody holds that of `dead`; a process, of whatever container, holds that of `alive`."""
+    dead = tmp_path / f"{WORK}dead"
+    dead.mkdir()
+    (dead / "1").mkdir()
+    (dead / "lock").touch()
+    unlocked = tmp_path / f"{WORK}killed-before-it-was-locked"
+    unlocked.mkdir()
+    other = tmp_path / ".other"
     other.mkdir()
-    elsewhere = tmp_path / f".1.elsewhere.{dead.pid}-0123abcd.tmp"
-    elsewhere.mkdir()
-    with staged(tmp_path / "1") as temporary:
-        temporary.mkdir()
-    assert names(tmp_path) == sorted([alive.name, other.name, elsewhere.name, "1"])
+    with scratch(tmp_path) as alive:
+        (alive / "half").touch()
+        with staged(tmp_path / "1") as temporary:
+            temporary.mkdir()
+        assert names(tmp_path) == sorted([alive.name, ".other", "1"])
+        assert (alive / "half").exists()
+    assert names(tmp_path) == [".other", "1"]
+
+
+def test_a_folder_of_someone_else_is_left_alone(tmp_path):
+    """A link named like a work folder leads nowhere."""
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    inner = tmp_path / "inner"
+    inner.mkdir()
+    (inner / f"{WORK}link").symlink_to(outside)
+    with staged(inner / "file") as temporary:
+        temporary.touch()
+    assert names(tmp_path) == ["inner", "outside"]
+    assert names(outside) == []
+
+
+def test_a_pair_never_disagrees(tmp_path, monkeypatch):
+    """Stopped before each of the renames, the folder has no manifest of a different file."""
+    target = tmp_path / "a.onnx"
+    for content in ("old", "new"):
+        renames = iter([] if content == "old" else [False, True])
+
+        def replace(source, destination, renames=renames, really=os.replace):
+            if next(renames, False):
+                raise OSError(5, "Input/output error")
+            really(source, destination)
+
+        def write(content=content):
+            with staged_pair(target) as (file, manifest):
+                file.write_text(content)
+                manifest.write_text(content)
+
+        monkeypatch.setattr(os, "replace", replace)
+        if content == "old":
+            write()
+            assert names(tmp_path) == ["a.onnx", "a.onnx.json"]
+        else:
+            with pytest.raises(kyb.ExportError, match=r"cannot write .*a\.onnx: Input/output error"):
+                write()
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {"a.onnx": "new"}
+
+
+def test_two_writers_of_one_pair_take_turns(tmp_path):
+    target = tmp_path / "a.onnx"
+
+    def write(number):
+        for _ in range(30):
+            with staged_pair(target) as (file, manifest):
+                file.write_text(str(number))
+                manifest.write_text(str(number))
+
+    with concurrent.futures.ThreadPoolExecutor(8) as pool:
+        list(pool.map(write, range(8)))
+    assert target.read_text() == manifest_of(target).read_text()
+    assert names(tmp_path) == ["a.onnx", "a.onnx.json"]
 
 
 def test_a_full_disk_is_one_error_and_leaves_nothing(tmp_path):
@@ -131,13 +221,24 @@ def test_paths_that_cannot_be_written(tmp_path):
         (tmp_path / "file" / "model.tflite", "exists and is no folder"),
         ("model\0.tflite", "holds a NUL character"),
         ("/proc/model.tflite", "cannot write to the folder /proc"),
+        (tmp_path / f"{'a' * 244}.tflite", "cannot write .*: File name too long"),
     ):
         with pytest.raises(kyb.ExportError, match=message.replace("(", r"\(")):
             check_file_target(path, ".tflite")
     with pytest.raises(kyb.ExportError, match="exists and is no folder"):
         check_directory(tmp_path / "file")
+    with pytest.raises(kyb.ExportError, match="File name too long"):
+        check_directory(tmp_path / ("a" * 300))
     assert names(tmp_path) == ["file", "folder.tflite"]
 
 
 def test_missing_folders_are_made(tmp_path):
     assert check_file_target(tmp_path / "a" / "b" / "model.onnx", ".onnx").parent.is_dir()
+
+
+def test_the_longest_name_that_leaves_room_for_a_manifest(tmp_path):
+    target = check_file_target(tmp_path / f"{'a' * 243}.tflite", ".tflite")
+    with staged_pair(target) as (file, manifest):
+        file.touch()
+        manifest.touch()
+    assert [len(name) for name in names(tmp_path)] == [250, 255]

@@ -46,18 +46,21 @@ def test_versions_count_up_and_never_change(tmp_path):
     model = disturbed(kyb.v8("n", input_shape=(32, 32, 3)))
     folder = tmp_path / "v8n"
     folder.mkdir()
-    (folder / ".7.123-0123abcd.tmp").mkdir()
-    (folder / "notes").mkdir()
+    for name in ("notes", "٣", "9" * 250):
+        (folder / name).mkdir()
     assert kyb.export_saved_model(model, folder).path == folder / "1"
     assert kyb.export_saved_model(model, folder, version=41).path == folder / "41"
     assert kyb.export_saved_model(model, folder).path == folder / "42"
-    assert (folder / "42").stat().st_mode & 0o777 == 0o755
     with pytest.raises(kyb.ArgumentError, match=r"version 41 of .* exists already, and versions never change"):
         kyb.export_saved_model(model, folder, version=41)
+    (folder / str(2**63 - 1)).mkdir()
+    with pytest.raises(kyb.ArgumentError, match="the highest of all; name a free one"):
+        kyb.export_saved_model(model, folder)
     for version in (0, -1, "2", True, 2**63):
         with pytest.raises(kyb.ArgumentError, match="expected a positive integer"):
             kyb.export_saved_model(model, folder, version=version)
-    assert sorted(entry.name for entry in folder.iterdir() if entry.name.isdecimal()) == ["1", "41", "42"]
+    assert {"1", "41", "42"} < {entry.name for entry in folder.iterdir()}
+    assert not (folder / "43").exists()
 
 
 def test_open_sizes_stay_open(tmp_path):

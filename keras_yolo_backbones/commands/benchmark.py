@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import tempfile
-from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
@@ -36,11 +34,12 @@ def add(subparsers: argparse._SubParsersAction) -> None:
 def run(args: argparse.Namespace, console: Console) -> int:
     """Measure and print a table, or JSON."""
     from keras_yolo_backbones.benchmark import deployed, measure, noise
+    from keras_yolo_backbones.files import scratch
 
-    with tempfile.TemporaryDirectory() as folder:
+    with scratch() as folder:
         with working(console, f"building and exporting {args.model}"):
             model = build_model(args)
-            candidates = deployed(model, Path(folder), noise(model))
+            candidates = deployed(model, folder, noise(model))
         with working(console, "measuring, all forms in turns"):
             found = measure(candidates, model, rounds=args.rounds)
     if args.json:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import json
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -105,17 +104,21 @@ def _bought(model: keras.Model, plan: Plan, aware: keras.Model, samples: Calibra
     """What float layers bring before any tuning, against the same plan without them."""
     from keras_yolo_backbones import quantization
     from keras_yolo_backbones.export.tflite import export_tflite
+    from keras_yolo_backbones.files import scratch
 
     forms = aware, quantization.quantize_aware(model, plan)
-    with tempfile.TemporaryDirectory() as folder:
-        files = [export_tflite(form, Path(folder) / f"{index}.tflite").path for index, form in enumerate(forms)]
+    with scratch() as folder:
+        files = [export_tflite(form, folder / f"{index}.tflite").path for index, form in enumerate(forms)]
         kept, full = (quantization.report(model, file, samples) for file in files)
     return f"before tuning, {kept.bought(full)}"
 
 
 def _write(report: Report, path: Path) -> None:
-    """The report as JSON and, where matplotlib is installed, as a plot."""
+    """Write the report as JSON and, where matplotlib is installed, as a plot."""
+    from keras_yolo_backbones.files import staged
+
     text = json.dumps(report.as_dict(), indent=1) + "\n"
-    path.with_name(f"{path.name}.json").write_text(text, encoding="utf-8")
+    with staged(path.with_name(f"{path.name}.json")) as temporary:
+        temporary.write_text(text, encoding="utf-8")
     if importlib.util.find_spec("matplotlib"):
         report.save_plot(path.with_name(f"{path.name}.png"))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
 import warnings
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -17,7 +16,7 @@ from keras_yolo_backbones.export.comparison import LEAST_SNR_DB, check_images, c
 from keras_yolo_backbones.export.function import deployable, frozen_function, save_signatures
 from keras_yolo_backbones.export.manifest import Artifact, file_digest, make_manifest, write_manifest
 from keras_yolo_backbones.export.passing import finished
-from keras_yolo_backbones.files import check_file_target, staged
+from keras_yolo_backbones.files import check_file_target, scratch, staged_pair
 from keras_yolo_backbones.graph.running import require_tensorflow
 from keras_yolo_backbones.graph.signature import image_input
 from keras_yolo_backbones.graph.upsample import upsampling_as_resize
@@ -83,7 +82,7 @@ def export_tflite(
     kept = float_layers(planned)
     content = _convert(planned, images.name, size, precision, None if keep_float else samples, input_type or "int8")
 
-    with staged(target) as temporary, staged(target.with_name(f"{target.name}.json")) as manifest_file:
+    with staged_pair(target) as (temporary, manifest_file):
         temporary.write_bytes(content)
         listed = operators(temporary)
         if precision == "int8":
@@ -153,9 +152,9 @@ def _convert(
         call = frozen_function(upsampling_as_resize(integer_form(model if _has_ranges(model) else lower(model))), spec)
     else:
         call = frozen_function(deployable(model), spec)
-    with tempfile.TemporaryDirectory() as folder:
+    with scratch() as folder:
         save_signatures({"serving_default": call}, folder, holding=model if is_tfmot(model) else None)
-        converter = tf.lite.TFLiteConverter.from_saved_model(folder)
+        converter = tf.lite.TFLiteConverter.from_saved_model(str(folder))
         if precision != "float32":
             converter.optimizations = [tf.lite.Optimize.DEFAULT]
         if precision == "float16":

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import keras
@@ -12,16 +10,18 @@ import keras
 from keras_yolo_backbones.errors import ArgumentError
 from keras_yolo_backbones.features.extract import Done, Extractor
 from keras_yolo_backbones.features.plan import Plan
+from keras_yolo_backbones.files import scratch
+from keras_yolo_backbones.saving import load_model
 
 
 class ShardMaker:
     """An actor: opens the model once, then makes one shard a call."""
 
     def __init__(self, model: bytes, plan: Plan, pool: str, batch_size: int):
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / "model.keras"
+        with scratch() as folder:
+            path = folder / "model.keras"
             path.write_bytes(model)
-            opened = _load(path)
+            opened = load_model(path, compile=False)
         self._extractor, self._plan = Extractor(opened, pool=pool, batch_size=batch_size), plan
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
@@ -59,13 +59,7 @@ def run_on_ray(
 
 
 def _saved(model: keras.Model) -> bytes:
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "model.keras"
+    with scratch() as folder:
+        path = folder / "model.keras"
         model.save(path)
         return path.read_bytes()
-
-
-def _load(path: Path) -> keras.Model:
-    import keras_yolo_backbones.blocks  # noqa: F401  registers the layers that are not Keras' own
-
-    return keras.models.load_model(path)

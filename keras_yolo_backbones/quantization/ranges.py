@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from keras_yolo_backbones.errors import CalibrationError
+from keras_yolo_backbones.files import staged
 
 Range = tuple[float, float]
 
@@ -51,9 +52,10 @@ class Plan:
         return (high - low) / 255
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write it as JSON."""
+        """Write it as JSON; `ExportError` if that fails, and an older file stays."""
         content = {"format": _FORMAT, **dataclasses.asdict(self)}
-        Path(path).write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+        with staged(Path(path)) as temporary:
+            temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Plan:

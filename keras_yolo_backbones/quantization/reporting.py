@@ -14,6 +14,7 @@ import keras
 import numpy as np
 
 from keras_yolo_backbones.errors import ArgumentError
+from keras_yolo_backbones.files import staged
 from keras_yolo_backbones.graph.agreement import Agreement, agreement
 from keras_yolo_backbones.graph.ir import Node, Value
 from keras_yolo_backbones.graph.read import read
@@ -113,7 +114,8 @@ class Report:
             axes.axhline(found.snr_db, linestyle=":", linewidth=1.2, color=f"C{number}", label=label)
         axes.set(xlabel="layer, in the network's order", ylabel="SNR of int8 against float, dB", title=self.file)
         axes.legend()
-        figure.savefig(path)
+        with staged(Path(path)) as temporary:
+            figure.savefig(temporary)
 
 
 def report(model: keras.Model, int8_file: str | os.PathLike[str], images: Any) -> Report:

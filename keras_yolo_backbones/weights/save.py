@@ -69,15 +69,10 @@ def save_weights(model: keras.Model, path: str | os.PathLike[str]) -> None:
         raise ArgumentError(f"{target}: expected a file name that ends in .weights.h5.")
     provenance = get_provenance(model)
     with staged(target) as temporary:
-        written = temporary.with_name(temporary.name + ".weights.h5")
-        try:
-            model.save_weights(written)
-            if provenance:
-                with h5py.File(written, "a") as file:
-                    file.attrs["kyb_provenance"] = provenance.as_json()
-            os.replace(written, temporary)
-        finally:
-            written.unlink(missing_ok=True)
+        model.save_weights(temporary)
+        if provenance:
+            with h5py.File(temporary, "a") as file:
+                file.attrs["kyb_provenance"] = provenance.as_json()
 
 
 def _check_whole(model: keras.Model, foreign: list[str]) -> None:

@@ -25,7 +25,7 @@ from keras_yolo_backbones.export.manifest import (
 from keras_yolo_backbones.export.onnx.channels_first import SCORES, VALUES, attention_channels_first
 from keras_yolo_backbones.export.onnx.einsum import keeping_einsum, restore_einsum
 from keras_yolo_backbones.export.onnx.transposes import cancel_transposes
-from keras_yolo_backbones.files import check_file_target, staged
+from keras_yolo_backbones.files import check_file_target, staged_pair
 from keras_yolo_backbones.graph.running import require_tensorflow
 from keras_yolo_backbones.graph.signature import image_input, named_outputs
 from keras_yolo_backbones.version import __version__
@@ -64,7 +64,7 @@ def export_onnx(model: keras.Model, path: str | os.PathLike[str], *, opset: int 
     if layout == "nchw" and any(len(tensor.shape) != 4 for tensor in named_outputs(model).values()):
         raise ArgumentError('layout="nchw": the model has outputs that are no feature maps; use "nhwc".')
     proto = _convert(model, tf.TensorSpec((None, *images.shape), tf.float32, name=images.name), opset, layout)
-    with staged(target) as temporary, staged(target.with_name(f"{target.name}.json")) as manifest_file:
+    with staged_pair(target) as (temporary, manifest_file):
         temporary.write_bytes(proto.SerializeToString())
         found = compare(
             model,

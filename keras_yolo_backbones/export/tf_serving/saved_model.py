@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,8 @@ from keras_yolo_backbones.graph.signature import ImageInput, image_input
 MANIFEST = "manifest.json"
 PRECISIONS = {"float32": "float32", "bfloat16": "mixed_bfloat16", "float16": "mixed_float16"}
 BATCH_SIZES = (1, 8, 32)
+HIGHEST = 2**63 - 1
+"""The highest version that TF Serving can read."""
 
 
 def export_saved_model(
@@ -84,12 +87,13 @@ def export_saved_model(
     served = fuse(model) if fused else model
     if precision is not None:
         served = recast(served, PRECISIONS[precision])
-    with scratch(folder / "version") as temporary:
+    with scratch(folder) as work:
+        temporary = work / "version"
         save_signatures(build_signatures(served, images, names, xla=xla), temporary)
         with ServingSession(temporary) as session:
             bound = min(_bound(model), _bound(served))
             found = check_signatures(session, model, images, what=folder.name, least_snr_db=bound)
-            requests = write_warmup(session, temporary, images, sizes)
+            requests = write_warmup(session, temporary, folder.resolve().name, images, sizes)
             replay_warmup(session, temporary)
             manifest = make_manifest(
                 model,
@@ -121,8 +125,9 @@ def run_in_session(
 
 
 def versions(folder: Path) -> list[int]:
-    """The versions in a model's folder, ascending; other entries are none of TF Serving's business."""
-    return sorted(int(entry.name) for entry in folder.iterdir() if entry.is_dir() and entry.name.isdecimal())
+    """The versions in a model's folder, ascending: folders whose names TF Serving reads as a number of 64 bits."""
+    names = [entry.name for entry in folder.iterdir() if re.fullmatch("[0-9]+", entry.name) and entry.is_dir()]
+    return sorted(version for version in map(int, names) if version <= HIGHEST)
 
 
 def _sized(images: ImageInput, image_size: int | tuple[int, int] | None) -> ImageInput:
@@ -140,8 +145,9 @@ def _batch_sizes(sizes: Sequence[int], signatures: int) -> tuple[int, ...]:
 
 def _check_version(folder: Path, version: int | None) -> None:
     if version is None:
+        _next(folder)
         return
-    if not isinstance(version, int) or isinstance(version, bool) or not 0 < version < 2**63:
+    if not isinstance(version, int) or isinstance(version, bool) or not 0 < version <= HIGHEST:
         raise ArgumentError(f"version {version!r}: expected a positive integer.")
     if version in versions(folder):
         raise _taken(folder, version)
@@ -153,10 +159,18 @@ def _taken(folder: Path, version: int) -> ArgumentError:
     )
 
 
+def _next(folder: Path) -> int:
+    """One more than the highest version that is there."""
+    highest = max(versions(folder), default=0)
+    if highest == HIGHEST:
+        raise ArgumentError(f"{folder} has the version {HIGHEST}, the highest of all; name a free one: version=….")
+    return highest + 1
+
+
 def _publish(temporary: Path, folder: Path, version: int | None) -> Path:
     """Rename the finished folder to its version: the next free one, if none was asked for."""
     while True:
-        target = folder / str(version or max(versions(folder), default=0) + 1)
+        target = folder / str(version or _next(folder))
         if publish_folder(temporary, target):
             return target
         if version is not None:

@@ -46,12 +46,15 @@ class Request(NamedTuple):
     inputs: dict[str, Any]
 
 
-def write_warmup(session: ServingSession, folder: Path, images: ImageInput, batch_sizes: tuple[int, ...]) -> int:
+def write_warmup(
+    session: ServingSession, folder: Path, model: str, images: ImageInput, batch_sizes: tuple[int, ...]
+) -> int:
     """Write one request for every signature and batch size: grey images, stored as one number each.
 
     Args:
         session: the SavedModel.
         folder: where it lies.
+        model: its name at the server.
         images: its input.
         batch_sizes: those that the server is configured for.
 
@@ -66,7 +69,7 @@ def write_warmup(session: ServingSession, folder: Path, images: ImageInput, batc
             ((key, tensor),) = definition.inputs.items()
             for size in batch_sizes:
                 grey = _grey(tf.as_dtype(tensor.dtype), (size, *images.any_size()), images.largest)
-                writer.write(_serialize(folder.parent.name, Request(signature, {key: grey})))
+                writer.write(_serialize(model, Request(signature, {key: grey})))
                 count += 1
     return count
 
