@@ -362,8 +362,8 @@ def test_a_killed_exporter_leaves_no_version_and_the_next_one_cleans_up(tmp_path
         process.communicate(timeout=120)
     assert process.returncode == -signal.SIGKILL
     (left,) = folder.iterdir()
-    assert left.name.startswith(".version.")
-    assert (left / "saved_model.pb").exists()
+    assert left.name.startswith(".kyb-work-")
+    assert (left / "version" / "saved_model.pb").exists()
     kyb.export_saved_model(kyb.v8("n", input_shape=(32, 32, 3)), folder, batch_sizes=(1,))
     assert sorted(entry.name for entry in folder.iterdir()) == ["1", "server"]
     assert check_whole(folder) == [1]
