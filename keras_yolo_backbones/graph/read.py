@@ -1,12 +1,12 @@
 """Reading a functional model as a graph.
 
-The graph is read from the model's public config, the same that a `.keras` file holds. Models nested in the model are
-read through, so that a pass sees every layer of backbone, neck and head.
+The graph is read from the live model: from the calls that Keras has noted on its layers. So it does not matter whether
+the model can give its config. Models nested in the model are read through, so that a pass sees every layer of backbone,
+neck and head.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import inspect
 from typing import Any
 
@@ -18,23 +18,14 @@ from keras_yolo_backbones.graph.ir import Graph, Node, Value
 
 
 def read(model: keras.Model) -> Graph:
-    """The graph of a functional or sequential model.
+    """The graph of a functional or sequential model, or of a subclass of them that keeps their `call`.
 
     Raises:
-        GraphError: the model is subclassed or not built, or holds a layer that cannot give its config.
+        GraphError: the model is not functional, or not built.
     """
     nodes: list[Node] = []
     inputs, outputs = _read(functional(model), nodes, prefix="", arguments=None, training=None)
     return Graph(model.name, nodes, inputs, outputs)
-
-
-@dataclasses.dataclass(frozen=True)
-class _Reference:
-    """A tensor as a config names it: output `tensor` of call `call` of the layer `layer`."""
-
-    layer: str
-    call: int
-    tensor: int
 
 
 def _read(
@@ -44,71 +35,79 @@ def _read(
 
     `arguments` and `training` are what an outer model calls this one with; `arguments` is `None` for the outermost.
     """
-    config = _config(model)
-    operations = {operation.name: operation for operation in model.operations}
-    calls: dict[tuple[str, int], Node | list[Value]] = {}
+    values: dict[int, Value] = {}
 
-    def value(reference: _Reference) -> Value:
-        call = calls[reference.layer, reference.call]
-        return Value(call, reference.tensor) if isinstance(call, Node) else call[reference.tensor]
+    def new(leaf: Any) -> Any:
+        return values[id(leaf)] if isinstance(leaf, keras.KerasTensor) else leaf
 
-    entries = _endpoints(config["input_layers"])
-    given = tree.flatten(arguments) if arguments is not None else None
-    for position, entry in enumerate(tree.flatten(entries)):
+    given = None if arguments is None else _given(model, arguments)
+    for position, tensor in enumerate(model.inputs):
         if given is not None:
-            calls[entry.layer, entry.call] = [given[position]]
+            values[id(tensor)] = given[position]
         else:
-            nodes.append(Node(operations[entry.layer], (), {}, entry.layer))
-            calls[entry.layer, entry.call] = nodes[-1]
+            layer = tensor._keras_history.operation
+            nodes.append(Node(layer, (), {}, layer.name))
+            values[id(tensor)] = Value(nodes[-1], 0)
 
-    for layer, call, args, kwargs in _in_order(config, set(calls), model.name):
-        args, kwargs = tree.map_structure(
-            lambda leaf: value(leaf) if isinstance(leaf, _Reference) else leaf, (args, kwargs)
-        )
-        operation = operations[layer]
+    for call in _in_order(model):
+        operation, arguments = call.operation, call.arguments
+        args, kwargs = tree.map_structure(new, (tuple(arguments.args), dict(arguments.kwargs)))
         if training is not None and kwargs.get("training") is None and _takes_training(operation):
             kwargs["training"] = training
-        name = f"{prefix}{layer}"
+        name = f"{prefix}{operation.name}"
         if _is_functional(operation):
             inner = functional(operation)
-            _, outputs = _read(
-                inner, nodes, prefix=f"{name}.", arguments=args, training=kwargs.get("training", training)
-            )
-            calls[layer, call] = tree.flatten(outputs)
+            passed, training_inside = args[0] if args else kwargs["inputs"], kwargs.get("training", training)
+            _, outputs = _read(inner, nodes, prefix=f"{name}.", arguments=passed, training=training_inside)
+            results = tree.flatten(outputs)
         else:
-            nodes.append(Node(operation, tuple(args), kwargs, name))
-            calls[layer, call] = nodes[-1]
+            nodes.append(Node(operation, args, kwargs, name))
+            results = [Value(nodes[-1], index) for index in range(len(call.outputs))]
+        values |= {id(tensor): value for tensor, value in zip(call.outputs, results, strict=True)}
 
-    def returned(reference: _Reference) -> Value:
-        # Among outputs, and only there, Keras counts a functional submodel's calls from 1.
-        shift = isinstance(operations[reference.layer], keras.Model) and not _is_sequential(operations[reference.layer])
-        return value(dataclasses.replace(reference, call=reference.call - shift))
-
-    return tree.map_structure(value, entries), tree.map_structure(returned, _endpoints(config["output_layers"]))
+    return tree.map_structure(new, model.input), tree.map_structure(new, model.output)
 
 
-def _in_order(config: dict[str, Any], known: set[tuple[str, int]], name: str) -> list[tuple[str, int, Any, Any]]:
-    """All calls as (layer, number of the call, args, kwargs), each after those that it takes tensors from."""
-    waiting = [
-        (layer["name"], number, _decode(call["args"]), _decode(call["kwargs"]))
-        for layer in config["layers"]
-        for number, call in enumerate(layer["inbound_nodes"])
-    ]
-    ordered: list[tuple[str, int, Any, Any]] = []
-    known = set(known)
+def _given(model: keras.Model, arguments: Any) -> list[Value]:
+    """What a nested model is called with, in the order of its inputs; a dict goes by their names, as in Keras."""
+    if isinstance(arguments, dict) and not isinstance(model.input, dict):
+        return [arguments[tensor.name] for tensor in model.inputs]
+    return tree.flatten(arguments)
+
+
+def _in_order(model: keras.Model) -> list[Any]:
+    """Keras' notes of all calls that lead from the model's inputs to its outputs, each after those it depends on."""
+    inputs = {id(tensor) for tensor in model.inputs}
+    mine: set[int] = set()
+    unseen = list(model.outputs)
+    while unseen:
+        tensor = unseen.pop()
+        call = None if id(tensor) in inputs else _call_of(tensor)
+        if call is not None and id(call) not in mine:
+            mine.add(id(call))
+            unseen.extend(call.arguments.keras_tensors)
+
+    waiting = [call for operation in model.operations for call in operation._inbound_nodes if id(call) in mine]
+    known, ordered = set(inputs), []
     while waiting:
         blocked = []
-        for entry in waiting:
-            leaves = [leaf for leaf in tree.flatten(entry[2:]) if isinstance(leaf, _Reference)]
-            if all((leaf.layer, leaf.call) in known for leaf in leaves):
-                ordered.append(entry)
-                known.add(entry[:2])
+        for call in waiting:
+            if all(id(tensor) in known for tensor in call.arguments.keras_tensors):
+                ordered.append(call)
+                known |= {id(tensor) for tensor in call.outputs}
             else:
-                blocked.append(entry)
+                blocked.append(call)
         if len(blocked) == len(waiting):
-            raise GraphError(f"model {name!r}: the inputs of layer {blocked[0][0]!r} are no part of the model.")
+            name = blocked[0].operation.name
+            raise GraphError(f"model {model.name!r}: the inputs of layer {name!r} are no part of the model.")
         waiting = blocked
     return ordered
+
+
+def _call_of(tensor: keras.KerasTensor) -> Any:
+    """Keras' note of the call that made `tensor`."""
+    operation, index, _ = tensor._keras_history
+    return operation._inbound_nodes[index]
 
 
 def _is_sequential(operation: Any) -> bool:
@@ -122,55 +121,32 @@ def _is_functional(operation: Any) -> bool:
 def functional(model: keras.Model) -> keras.Model:
     """`model` in functional form: itself, or the same layers as a functional model if it is sequential.
 
+    A subclass that builds itself as a functional model (`super().__init__(inputs=…, outputs=…)`) is one.
+
     Raises:
-        GraphError: the model is subclassed or not built.
+        GraphError: the model is not functional, has a `call` of its own, or is not built.
     """
     if not _is_functional(model):
         raise GraphError(
             f"{getattr(model, 'name', model)!r} is a {type(model).__name__}, no functional model; "
             "build it as keras.Model(inputs, outputs)."
         )
-    if not isinstance(model, keras.Sequential):
+    if type(model).call is not _stock(model).call:
+        raise GraphError(
+            f"{model.name!r} is a {type(model).__name__} with a call() of its own, which may differ from its graph; "
+            "pass keras.Model(model.inputs, model.outputs) for what the graph says."
+        )
+    if not _is_sequential(model):
         return model
     if not model.built or not model.inputs:
         raise GraphError(f"{model.name!r} is not built yet; call it once or give it an input shape.")
     return keras.Model(model.inputs[0], model.outputs[0], name=model.name)
 
 
-def _config(model: keras.Model) -> dict[str, Any]:
-    try:
-        return model.get_config()
-    except Exception as error:
-        raise GraphError(
-            f"model {model.name!r} holds a layer that cannot give its config: {error} "
-            "Implement get_config() in your own layers."
-        ) from error
+def _stock(model: keras.Model) -> Any:
+    """The class of Keras' own that a functional or sequential model is, or is derived from."""
+    return next(kind for kind in type(model).__mro__ if kind.__module__.split(".")[0] == "keras")
 
 
 def _takes_training(operation: Any) -> bool:
     return isinstance(operation, keras.Layer) and "training" in inspect.signature(operation.call).parameters
-
-
-def _endpoints(config: Any) -> Any:
-    """The config's input or output layers with a `_Reference` in place of each [name, call, tensor]."""
-    if isinstance(config, dict):
-        return {name: _endpoints(entry) for name, entry in config.items()}
-    if len(config) == 3 and isinstance(config[0], str):
-        return _Reference(*config)
-    return [_endpoints(entry) for entry in config]
-
-
-def _decode(config: Any) -> Any:
-    """Call arguments as a config holds them, with a `_Reference` in place of each tensor."""
-    if isinstance(config, (list, tuple)):
-        entries = [_decode(entry) for entry in config]
-        # Configs hold tuples as lists; indexing is the one call that needs them back.
-        return tuple(entries) if any(isinstance(entry, slice) for entry in entries) else entries
-    if not isinstance(config, dict):
-        return config
-    kind = config.get("class_name")
-    if kind == "__keras_tensor__":
-        return _Reference(*config["config"]["keras_history"])
-    if kind is not None:
-        return keras.saving.deserialize_keras_object(config)
-    return {name: _decode(entry) for name, entry in config.items()}

@@ -83,14 +83,16 @@ class _Copies:
                 new.set_weights(old.get_weights())
 
     def _copy(self, node: Node) -> Any:
-        config = node.layer.get_config() | {"name": self._graph.label(node)}
-        if self._dtype is not None and "dtype" in config:
-            config["dtype"] = self._dtype
         try:
+            config = node.layer.get_config() | {"name": self._graph.label(node)}
+            if self._dtype is not None and "dtype" in config:
+                config["dtype"] = self._dtype
             return type(node.layer).from_config(config)
         except Exception as error:
+            reason = " ".join(str(error).split())[:160]
             raise GraphError(
-                f"layer {node.name!r} ({type(node.layer).__name__}) cannot be rebuilt from its config: {error}"
+                f"layer {node.name!r} ({type(node.layer).__name__}) cannot be rebuilt from its config; a layer of your "
+                f"own needs a get_config() with all arguments of its __init__. Keras says: {reason}"
             ) from error
 
 
