@@ -4,6 +4,9 @@
     model = kyb.v8(size="s", activation="relu6")
 
 Everything loads on first use: importing the package imports neither Keras nor a converter.
+
+Public are the names in `dir(kyb)`, `dir(kyb.quantization)` and `dir(kyb.serving)`, and what their docstrings say. All
+other modules and names are the package's own and may change in any version.
 """
 
 from __future__ import annotations

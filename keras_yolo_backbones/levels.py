@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import keras
 
+from keras_yolo_backbones.arguments import check_model
 from keras_yolo_backbones.errors import ArgumentError
 
 
@@ -31,8 +32,9 @@ def pyramid(model: keras.Model) -> tuple[Level, ...]:
         model: any model whose output is a dict with keys such as `"P3"`: a backbone, or a backbone with a neck.
 
     Raises:
-        ArgumentError: the output is no dict, or a key is no level name.
+        ArgumentError: `model` is no functional model, its output is no dict, or a key is no level name.
     """
+    check_model(model)
     outputs = model.output
     if not isinstance(outputs, dict):
         raise ArgumentError(

@@ -10,6 +10,7 @@ from typing import Any
 
 import keras
 
+from keras_yolo_backbones.arguments import check_model
 from keras_yolo_backbones.preprocessing import RGB, Preprocessing
 
 _ATTRIBUTE = "_kyb_provenance"
@@ -50,8 +51,10 @@ class Provenance:
 def get_provenance(model: keras.Model) -> Provenance | None:
     """Where the weights of `model` come from; `None` if they were never loaded from a file.
 
-    A model that was built on a backbone (a neck, a detector) has the backbone's.
+    A model that was built on a backbone (a neck, a detector) has the backbone's. `ArgumentError` if `model` is no
+    functional model.
     """
+    check_model(model)
     return provenance_of(model.layers)
 
 

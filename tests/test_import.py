@@ -38,6 +38,19 @@ def test_every_public_name_is_there():
     assert in_subprocess(code).split()[-1] == "True"
 
 
+def test_only_public_names_are_shown():
+    code = (
+        "import keras_yolo_backbones as kyb\nkyb.quantization.plan, kyb.serving.Client\n"
+        "for module in (kyb, kyb.quantization, kyb.serving):\n"
+        "    assert dir(module) == sorted(module.__all__), module\n"
+        "    assert all(hasattr(module, name) for name in dir(module)), module\n"
+        "print(*dir(kyb.quantization))"
+    )
+    shown = in_subprocess(code).split()
+    assert {"plan", "Plan", "quantize_aware", "report"} <= set(shown)
+    assert not {"annotations", "importlib", "Any", "ranges"} & set(shown)
+
+
 def test_unknown_names_are_attribute_errors():
     code = "import keras_yolo_backbones as kyb\ntry:\n    kyb.v99\nexcept AttributeError as error:\n    print(error)"
     assert "has no attribute 'v99'" in in_subprocess(code)

@@ -14,7 +14,7 @@ PACKAGE = "keras_yolo_backbones"
 
 FLOORS = (
     ("errors", "version", "quiet"),
-    ("files", "images", "levels", "litert", "preprocessing", "provenance"),
+    ("arguments", "files", "images", "levels", "litert", "preprocessing", "provenance"),
     ("blocks",),
     ("families.frame",),
     ("families",),

@@ -15,7 +15,7 @@ import keras
 
 from keras_yolo_backbones.graph.agreement import Agreement
 from keras_yolo_backbones.graph.signature import ImageInput, named_outputs
-from keras_yolo_backbones.provenance import get_provenance, weights_digest
+from keras_yolo_backbones.provenance import provenance_of, weights_digest
 from keras_yolo_backbones.version import __version__
 
 PACKAGES = ("tensorflow", "keras", "ai-edge-litert", "tf2onnx", "onnx", "onnxruntime", "numpy")
@@ -89,7 +89,7 @@ def make_manifest(
             "checked_on": checked_on,
             **{name: _finite(dataclasses.asdict(result)) for name, result in agreement.items()},
         },
-        "weights": dataclasses.asdict(origin) if (origin := get_provenance(model)) else None,
+        "weights": dataclasses.asdict(origin) if (origin := provenance_of(model.layers)) else None,
         "sha256": {"weights": weights_digest(model)},
         "versions": {"keras_yolo_backbones": __version__, **_versions()},
     }

@@ -11,6 +11,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from keras_yolo_backbones.arguments import check_model
 from keras_yolo_backbones.errors import ArgumentError, ExportError, one_of
 from keras_yolo_backbones.export.comparison import LEAST_SNR_DB, check_images, compare
 from keras_yolo_backbones.export.function import deployable, frozen_function, save_signatures
@@ -67,6 +68,8 @@ def export_tflite(
         ExportError: the path cannot be written, or the file disagrees with the model, or has float operators in int8.
     """
     require_tensorflow()
+    if not is_tfmot(model):
+        check_model(model)
     target = check_file_target(path, ".tflite")
     precision = precision or ("int8" if _has_ranges(model) else "float32")
     _check_options(model, precision, calibration, input_type, keep_float)

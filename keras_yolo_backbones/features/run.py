@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import keras
 
+from keras_yolo_backbones.arguments import check_model
 from keras_yolo_backbones.errors import ArgumentError, one_of
 from keras_yolo_backbones.features.extract import POOLS, Done, Extractor
 from keras_yolo_backbones.features.parquet import require_pyarrow
@@ -71,6 +72,7 @@ def extract_features(
         ExportError: the folder cannot be written.
     """
     require_tensorflow()
+    check_model(model)
     require_pyarrow()
     if pool not in POOLS:
         raise one_of("pool", pool, POOLS)

@@ -19,6 +19,7 @@ def macs(model: keras.Model) -> int:
         model: a functional model with a fixed image size.
 
     Raises:
+        ArgumentError: `model` is no functional model.
         GraphError: the image size is open, so that there is no such number.
     """
     return sum(_macs(node.layer) for node in read(model).nodes)

@@ -51,7 +51,8 @@ def fuse(model: keras.Model) -> keras.Model:
         A new functional model with the same inputs, output names and numbers (checked on random inputs).
 
     Raises:
-        GraphError: the model is not functional, holds a layer that cannot be rebuilt, or the fused model disagrees.
+        ArgumentError: `model` is no functional model.
+        GraphError: it holds a layer that cannot be rebuilt, or the fused model disagrees.
     """
     model = functional(model)
     fused = _rewritten(model)

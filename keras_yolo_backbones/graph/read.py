@@ -13,6 +13,7 @@ from typing import Any
 import keras
 from keras import tree
 
+from keras_yolo_backbones.arguments import check_model, is_functional
 from keras_yolo_backbones.errors import GraphError
 from keras_yolo_backbones.graph.ir import Graph, Node, Value
 
@@ -21,7 +22,8 @@ def read(model: keras.Model) -> Graph:
     """The graph of a functional or sequential model, or of a subclass of them that keeps their `call`.
 
     Raises:
-        GraphError: the model is not functional, or not built.
+        ArgumentError: the model is not functional, or not built.
+        GraphError: it has a `call` of its own.
     """
     nodes: list[Node] = []
     inputs, outputs = _read(functional(model), nodes, prefix="", arguments=None, training=None)
@@ -55,7 +57,7 @@ def _read(
         if training is not None and kwargs.get("training") is None and _takes_training(operation):
             kwargs["training"] = training
         name = f"{prefix}{operation.name}"
-        if _is_functional(operation):
+        if is_functional(operation):
             inner = functional(operation)
             passed, training_inside = args[0] if args else kwargs["inputs"], kwargs.get("training", training)
             _, outputs = _read(inner, nodes, prefix=f"{name}.", arguments=passed, training=training_inside)
@@ -114,23 +116,16 @@ def _is_sequential(operation: Any) -> bool:
     return isinstance(operation, keras.Sequential)
 
 
-def _is_functional(operation: Any) -> bool:
-    return _is_sequential(operation) or (isinstance(operation, keras.Model) and hasattr(operation, "operations"))
-
-
 def functional(model: keras.Model) -> keras.Model:
     """`model` in functional form: itself, or the same layers as a functional model if it is sequential.
 
     A subclass that builds itself as a functional model (`super().__init__(inputs=…, outputs=…)`) is one.
 
     Raises:
-        GraphError: the model is not functional, has a `call` of its own, or is not built.
+        ArgumentError: the model is not functional, or not built.
+        GraphError: it has a `call` of its own.
     """
-    if not _is_functional(model):
-        raise GraphError(
-            f"{getattr(model, 'name', model)!r} is a {type(model).__name__}, no functional model; "
-            "build it as keras.Model(inputs, outputs)."
-        )
+    check_model(model)
     if type(model).call is not _stock(model).call:
         raise GraphError(
             f"{model.name!r} is a {type(model).__name__} with a call() of its own, which may differ from its graph; "
@@ -138,8 +133,6 @@ def functional(model: keras.Model) -> keras.Model:
         )
     if not _is_sequential(model):
         return model
-    if not model.built or not model.inputs:
-        raise GraphError(f"{model.name!r} is not built yet; call it once or give it an input shape.")
     return keras.Model(model.inputs[0], model.outputs[0], name=model.name)
 
 

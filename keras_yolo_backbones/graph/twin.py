@@ -35,6 +35,7 @@ def to_tf_keras(model: keras.Model) -> Any:
         A functional `tf_keras.Model`, float32, outputs under the same names.
 
     Raises:
+        ArgumentError: `model` is no functional model.
         GraphError: a layer that tf_keras lacks, named.
     """
     import tf_keras

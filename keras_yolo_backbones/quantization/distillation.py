@@ -13,6 +13,7 @@ import tensorflow as tf
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from keras_yolo_backbones.arguments import check_model
 from keras_yolo_backbones.errors import ArgumentError
 from keras_yolo_backbones.graph.running import require_tensorflow
 from keras_yolo_backbones.graph.signature import image_input, named_outputs
@@ -63,6 +64,8 @@ def distill(
         CalibrationError: images that cannot be used.
     """
     require_tensorflow()
+    check_model(teacher, "teacher")
+    check_model(student, "student")
     _check(teacher, student, epochs, batch_size, learning_rate)
     signature = image_input(teacher)
     samples = calibration_images(images, shape=signature.sized(image_size), scale=signature.largest)

@@ -7,6 +7,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from keras_yolo_backbones.arguments import check_model
 from keras_yolo_backbones.errors import ArgumentError, one_of
 from keras_yolo_backbones.graph.ir import Value
 from keras_yolo_backbones.graph.read import read
@@ -53,6 +54,7 @@ def plan(
 def lowered(model: keras.Model) -> keras.Model:
     """`lower(model)`, after seeing that it is a float model."""
     require_tensorflow()
+    check_model(model)
     if any(isinstance(layer, FakeQuant) for layer in model.layers):
         raise ArgumentError(f"{model.name!r} is fake-quantized already; pass the float model.")
     return lower(model)

@@ -13,6 +13,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from keras_yolo_backbones.arguments import check_model
 from keras_yolo_backbones.errors import ArgumentError
 from keras_yolo_backbones.files import staged
 from keras_yolo_backbones.graph.agreement import Agreement, agreement
@@ -131,6 +132,7 @@ def report(model: keras.Model, int8_file: str | os.PathLike[str], images: Any) -
         CalibrationError: images that cannot be used.
         ExportError: the file is no TFLite file.
     """
+    check_model(model)
     path = Path(int8_file)
     lite = LiteModel(path)
     signature = image_input(model)

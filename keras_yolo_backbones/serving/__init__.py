@@ -3,3 +3,7 @@
 from keras_yolo_backbones.serving.client import Client
 
 __all__ = ["Client"]
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import keras
 import numpy as np
 
+from keras_yolo_backbones.arguments import check_model
 from keras_yolo_backbones.errors import ArgumentError
 from keras_yolo_backbones.families import Layout
 from keras_yolo_backbones.provenance import Provenance, parse_provenance, set_provenance
@@ -81,6 +82,7 @@ def load_weights(model: keras.Model, path: str | os.PathLike[str], *, strict: bo
             shape, are not finite, or variances that are negative. The model is unchanged then.
         ArgumentError: `model` is no backbone of this package.
     """
+    check_model(model)
     with open_checkpoint(path) as checkpoint:
         identity = recognise(checkpoint)
         if checkpoint.format == "keras":

@@ -7,6 +7,7 @@ import os
 import keras
 import numpy as np
 
+from keras_yolo_backbones.arguments import check_model
 from keras_yolo_backbones.errors import ArgumentError
 from keras_yolo_backbones.files import check_file_target, staged
 from keras_yolo_backbones.provenance import get_provenance
@@ -36,6 +37,7 @@ def export_weights(model: keras.Model, path: str | os.PathLike[str]) -> dict[str
     """
     from safetensors.numpy import save_file
 
+    check_model(model)
     target = check_file_target(path, ".safetensors")
     names = recognise_model(model)
     if not names:
@@ -56,14 +58,16 @@ def save_weights(model: keras.Model, path: str | os.PathLike[str]) -> None:
     """Write Keras' own `.weights.h5`, with where the weights come from. `model.load_weights` reads it as any other.
 
     Args:
-        model: any model.
+        model: any functional model.
         path: ends in .weights.h5; an older file is replaced in one step.
 
     Raises:
+        ArgumentError: `model` is no functional model.
         ExportError: the name ends otherwise, or the file cannot be written.
     """
     import h5py
 
+    check_model(model)
     target = check_file_target(path, ".h5")
     if not target.name.endswith(".weights.h5"):
         raise ArgumentError(f"{target}: expected a file name that ends in .weights.h5.")

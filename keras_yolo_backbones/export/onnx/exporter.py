@@ -11,6 +11,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from keras_yolo_backbones.arguments import check_model
 from keras_yolo_backbones.errors import ArgumentError, ExportError, one_of
 from keras_yolo_backbones.export.comparison import LEAST_SNR_DB, check_images, compare
 from keras_yolo_backbones.export.function import deployable, frozen_function
@@ -55,6 +56,7 @@ def export_onnx(model: keras.Model, path: str | os.PathLike[str], *, opset: int 
         ExportError: the path cannot be written, or the file disagrees with the model.
     """
     require_tensorflow()
+    check_model(model)
     target = check_file_target(path, ".onnx")
     if opset not in OPSETS:
         raise one_of("opset", opset, OPSETS)

@@ -12,6 +12,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from keras_yolo_backbones.arguments import check_model
 from keras_yolo_backbones.errors import ArgumentError, one_of
 from keras_yolo_backbones.export.comparison import LEAST_SNR_DB
 from keras_yolo_backbones.export.function import save_signatures
@@ -76,6 +77,7 @@ def export_saved_model(
         ExportError: the folder cannot be written, or the artifact disagrees with the model.
     """
     require_tensorflow()
+    check_model(model)
     images = _sized(image_input(model), image_size)
     names = choose(None if signatures is None else tuple(signatures), model, images)
     sizes = _batch_sizes(batch_sizes, len(names))
