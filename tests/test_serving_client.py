@@ -18,6 +18,7 @@ from prediction_service import PredictionService, grpc_server, rest_server
 
 import keras_yolo_backbones as kyb
 from keras_yolo_backbones.export.tf_serving.session import ServingSession
+from keras_yolo_backbones.serving.reply import arrays
 
 sys.path.insert(0, str(ROOT / "examples"))
 
@@ -120,12 +121,128 @@ def test_what_the_server_refuses(client, service, images, options, code, message
         (np.zeros((1, 64, 64, 3), np.int64), "images are int64"),
         (b"file", "not the bytes of one file"),
         (["photo.jpg"], "list of bytes"),
+        (None, "not NoneType"),
+        ("photo.jpg", "not str"),
+        (7, "not int"),
+        ({"images": b"file"}, "not dict"),
     ],
 )
 def test_what_the_client_refuses(client, service, images, message):
     with pytest.raises(kyb.ArgumentError, match=message):
         client(images)
     assert service.calls == 0
+
+
+@pytest.mark.parametrize("timeout", [0, -1, float("inf"), float("nan"), "10", True])
+def test_a_timeout_is_a_positive_number(client, service, photographs, timeout):
+    with pytest.raises(kyb.ArgumentError, match=r"timeout .*: expected a positive number of seconds"):
+        client(photographs[:1], timeout=timeout)
+    with pytest.raises(kyb.ArgumentError, match="timeout"):
+        kyb.serving.Client("localhost:9", "v8n", timeout=timeout)
+    assert service.calls == 0
+
+
+@pytest.mark.parametrize("options", [{"retries": -1}, {"retries": 5}, {"retries": True}, {"max_reply_bytes": 0}])
+def test_bad_options_of_the_client(options):
+    (name,) = options
+    with pytest.raises(kyb.ArgumentError, match=f"^{name} .*: expected"):
+        kyb.serving.Client("localhost:9", "v8n", **options)
+
+
+def test_a_generator_of_files(client, photographs):
+    files = (tf.io.encode_png(image).numpy() for image in photographs[:2])
+    assert client(files)["P5"].shape == (2, 2, 2, 256)
+
+
+def test_bad_outputs_and_signatures(client, service, photographs):
+    for options in ({"outputs": [7]}, {"outputs": [None]}, {"signature": 7}):
+        with pytest.raises(kyb.ArgumentError, match="no request can be made of this"):
+            client(photographs[:1], **options)
+    assert service.calls == 0
+
+
+def test_a_closed_client(client, photographs):
+    client.close()
+    with pytest.raises(kyb.ServingError, match=r"model 'v8n' at localhost:\d+: Cannot invoke RPC .*closed"):
+        client(photographs[:1])
+
+
+def reply(**changes):
+    """A right output for two images, changed."""
+    tensor = tf.make_tensor_proto(np.zeros((2, 3), np.float32))
+    for name, value in changes.items():
+        if name == "shape":
+            tensor.tensor_shape.CopyFrom(tf.TensorShape([]).as_proto())
+            for size in value:
+                tensor.tensor_shape.dim.add(size=size)
+        elif name == "unknown_rank":
+            tensor.tensor_shape.unknown_rank = value
+        else:
+            setattr(tensor, name, value)
+    return tensor
+
+
+def test_a_right_reply():
+    found = arrays({"P5": reply()}, wanted=["P5"], batch=2, max_bytes=24)
+    assert found["P5"].shape == (2, 3)
+    tensor = tf.make_tensor_proto(7.0)
+    tensor.tensor_shape.CopyFrom(tf.TensorShape([2, 2]).as_proto())
+    assert arrays({"P5": tensor}, wanted=[], batch=2, max_bytes=99)["P5"].tolist() == [[7, 7], [7, 7]]
+
+
+@pytest.mark.parametrize(
+    ("tensor", "message"),
+    [
+        (reply(dtype=99), "unknown type: 99"),
+        (reply(dtype=0), "unknown type|expected numbers"),
+        (reply(dtype=tf.string.as_datatype_enum), "is string; expected numbers"),
+        (reply(dtype=tf.variant.as_datatype_enum), "is variant; expected numbers"),
+        (reply(dtype=tf.qint8.as_datatype_enum), "is qint8; expected numbers"),
+        (reply(dtype=tf.float64.as_datatype_enum), r"does not hold the 6 numbers of its shape \(2, 3\)"),
+        (reply(tensor_content=b"short"), "does not hold the 6 numbers"),
+        (reply(tensor_content=b""), "does not hold the 6 numbers"),
+        (reply(shape=(2, -3)), r"has the shape \(2, -3\)"),
+        (reply(shape=(-2, -3)), r"has the shape \(-2, -3\)"),
+        (reply(shape=(3, 2)), r"has the shape \(3, 2\); 2 images were sent"),
+        (reply(shape=()), r"has the shape \(\); 2 images"),
+        (reply(unknown_rank=True), "has the shape"),
+        (reply(shape=(2, 2**28)), "has more than 1000 bytes; max_reply_bytes=… sets another limit"),
+        (reply(shape=(2, 2**62, 2**62)), "has more than 1000 bytes"),
+    ],
+)
+def test_damaged_replies(tensor, message):
+    with pytest.raises(kyb.ServingError, match=message) as caught:
+        arrays({"P5": tensor}, wanted=["P5"], batch=2, max_bytes=1000)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_reply_that_lacks_an_output(client, service, monkeypatch, photographs):
+    with pytest.raises(kyb.ServingError, match="the reply lacks P4; it has P5"):
+        arrays({"P5": reply()}, wanted=["P5", "P4"], batch=2, max_bytes=1000)
+    monkeypatch.setattr(service.session, "run", lambda *_: {})
+    with pytest.raises(kyb.ServingError, match=r"model 'v8n' at localhost:.* the reply lacks any output"):
+        client(photographs[:1])
+
+
+def test_a_limit_on_the_reply(service, photographs):
+    with grpc_server(service) as target, kyb.serving.Client(target, "v8n", max_reply_bytes=20_000) as client:
+        assert client(photographs[:1], outputs=["P5"])["P5"].nbytes == 4096
+        with pytest.raises(kyb.ServingError, match="has more than 20000 bytes"):
+            client(photographs[:1])
+        with pytest.raises(kyb.ServingError, match="RESOURCE_EXHAUSTED"):
+            client(photographs[:8])
+
+
+def test_large_requests_are_repeated_too(client, service, photographs):
+    def before(context):
+        if service.calls == 1:
+            context.abort(grpc.StatusCode.UNAVAILABLE, "not now")
+
+    service.before = before
+    pixels = np.concatenate([photographs] * 8).astype(np.float32) / 255
+    assert pixels.nbytes > 2**22
+    assert client(pixels, outputs=["P5"])["P5"].shape == (128, 2, 2, 256)
+    assert service.calls == 2
 
 
 def test_another_model(service, photographs):

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
-import random
-import time
-from collections.abc import Callable, Sequence
+import json
+import math
+import numbers
+from collections.abc import Callable, Iterable, Sequence
 from types import TracebackType
 from typing import Any
 
 import numpy as np
 
 from keras_yolo_backbones.errors import ArgumentError, ServingError
+from keras_yolo_backbones.serving.reply import arrays
 
-BACKOFF = 0.1
-"""Seconds before the first retry; doubled for every further one, and up to a half of it added at random."""
+MAX_REPLY_BYTES = 2**29
+"""The limit on a reply: five times what the largest network returns for 8 images of 640 pixels."""
+
+MOST_RETRIES = 4
+"""gRPC makes no more than five attempts."""
+
+_BACKOFF = {"initialBackoff": "0.1s", "maxBackoff": "1s", "backoffMultiplier": 2}
 
 _HINTS = {
     "UNAVAILABLE": "Is the server running, and is this its gRPC port?",
@@ -30,12 +37,14 @@ class Client:
         model: its name at the server.
         version: the version to ask for, the server's latest by default.
         timeout: seconds until a call is given up, retries included.
-        retries: how often a call is repeated that met a server which is not there (UNAVAILABLE); no other error is
-            retried, because the server may have done the work.
+        retries: how often gRPC repeats a call that ended with UNAVAILABLE, 0 … 4: the server was not there, or died
+            during the call, in which case it may have run the model already. No other error is retried.
         input_name: of the signatures that take images.
         credentials: `grpc.ChannelCredentials` for TLS; none by default.
+        max_reply_bytes: larger replies are refused.
 
     Raises:
+        ArgumentError: a value that is not allowed.
         ServingError: the extra `serving` is not installed.
     """
 
@@ -49,7 +58,12 @@ class Client:
         retries: int = 3,
         input_name: str = "images",
         credentials: Any = None,
+        max_reply_bytes: int = MAX_REPLY_BYTES,
     ):
+        if not _is_whole(retries) or not 0 <= retries <= MOST_RETRIES:
+            raise ArgumentError(f"retries {retries!r}: expected 0 … {MOST_RETRIES}.")
+        if not _is_whole(max_reply_bytes) or max_reply_bytes <= 0:
+            raise ArgumentError(f"max_reply_bytes {max_reply_bytes!r}: expected a positive integer.")
         try:
             import grpc
             from tensorflow_serving.apis import prediction_service_pb2_grpc
@@ -57,14 +71,14 @@ class Client:
             raise ServingError(
                 f"the client needs tensorflow-serving-api ({error}): pip install 'keras-yolo-backbones[serving]'."
             ) from None
-        options = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
+        options = _options(retries, max_reply_bytes)
         if credentials is None:
             self._channel = grpc.insecure_channel(target, options=options)
         else:
             self._channel = grpc.secure_channel(target, credentials, options=options)
         self._stub = prediction_service_pb2_grpc.PredictionServiceStub(self._channel)
         self._target, self._model, self._version = target, model, version
-        self._timeout, self._retries, self._input_name = timeout, retries, input_name
+        self._timeout, self._input_name, self._max_reply_bytes = _seconds(timeout), input_name, max_reply_bytes
 
     def __enter__(self) -> Client:
         return self
@@ -78,7 +92,7 @@ class Client:
 
     def __call__(
         self,
-        images: np.ndarray | Sequence[bytes],
+        images: np.ndarray | Iterable[bytes],
         *,
         signature: str | None = None,
         outputs: Sequence[str] = (),
@@ -98,48 +112,63 @@ class Client:
 
         Raises:
             ArgumentError: what was passed is neither images nor files.
-            ServingError: the server refuses, is not there or does not answer in time; `code` says which.
+            ServingError: the server refuses, is not there or does not answer in time (`code` says which), its reply is
+                damaged or not what was asked for, or the client is closed.
         """
         import tensorflow as tf
         from tensorflow_serving.apis import predict_pb2
 
         fitting, name, value = self._input(images)
-        request = predict_pb2.PredictRequest(output_filter=outputs)
-        self._address(request.model_spec)
-        request.model_spec.signature_name = signature or fitting
-        request.inputs[name].CopyFrom(tf.make_tensor_proto(value, shape=np.shape(value)))
+        wanted = [outputs] if isinstance(outputs, str) else list(outputs)
+        try:
+            request = predict_pb2.PredictRequest(output_filter=wanted)
+            self._address(request.model_spec)
+            request.model_spec.signature_name = signature or fitting
+            request.inputs[name].CopyFrom(tf.make_tensor_proto(value, shape=np.shape(value)))
+        except (TypeError, ValueError) as error:
+            raise ArgumentError(f"no request can be made of this: {str(error).splitlines()[0]}") from None
         response = self._call(self._stub.Predict, request, timeout)
-        return {name: tf.make_ndarray(tensor) for name, tensor in response.outputs.items()}
+        try:
+            return arrays(response.outputs, wanted=wanted, batch=len(value), max_bytes=self._max_reply_bytes)
+        except ServingError as error:
+            raise self._failed(str(error)) from None
 
     def signatures(self, *, timeout: float | None = None) -> dict[str, dict[str, tuple[str, tuple[int | None, ...]]]]:
         """What the server says that the model has: signature -> input or output name -> dtype and shape."""
         import tensorflow as tf
+        from google.protobuf.message import DecodeError
         from tensorflow_serving.apis import get_model_metadata_pb2
 
         request = get_model_metadata_pb2.GetModelMetadataRequest(metadata_field=["signature_def"])
         self._address(request.model_spec)
         response = self._call(self._stub.GetModelMetadata, request, timeout)
         found = get_model_metadata_pb2.SignatureDefMap()
-        response.metadata["signature_def"].Unpack(found)
-        return {
-            signature: {
-                name: (tf.as_dtype(info.dtype).name, tuple(tf.TensorShape(info.tensor_shape)))
-                for name, info in [*definition.inputs.items(), *definition.outputs.items()]
+        try:
+            if not response.metadata["signature_def"].Unpack(found):
+                raise ValueError("the reply holds none")
+            return {
+                signature: {
+                    name: (tf.as_dtype(info.dtype).name, tuple(tf.TensorShape(info.tensor_shape)))
+                    for name, info in [*definition.inputs.items(), *definition.outputs.items()]
+                }
+                for signature, definition in found.signature_def.items()
+                if definition.method_name
             }
-            for signature, definition in found.signature_def.items()
-            if definition.method_name
-        }
+        except (TypeError, ValueError, DecodeError) as error:
+            raise self._failed(f"its signatures cannot be read: {str(error).splitlines()[0]}") from None
 
-    def _input(self, images: np.ndarray | Sequence[bytes]) -> tuple[str, str, Any]:
+    def _input(self, images: np.ndarray | Iterable[bytes]) -> tuple[str, str, Any]:
         """The signature for what was passed, its input and the value."""
-        if isinstance(images, bytes) or (isinstance(images, np.ndarray) and images.ndim != 4):
+        wrong = images.ndim != 4 if isinstance(images, np.ndarray) else isinstance(images, (str, bytes, dict))
+        if wrong or not isinstance(images, Iterable):
             raise ArgumentError(
                 f"expected a batch (batch, height, width, channels) or a list of files, not {_said(images)}."
             )
         if not isinstance(images, np.ndarray):
-            if not all(isinstance(file, bytes) for file in images):
+            files = list(images)
+            if not all(isinstance(file, bytes) for file in files):
                 raise ArgumentError("files are passed as a list of bytes: [path.read_bytes(), …].")
-            return "encoded", "image_bytes", np.array(list(images), object)
+            return "encoded", "image_bytes", np.array(files, object)
         if images.dtype == np.uint8:
             return "uint8", self._input_name, images
         if np.issubdtype(images.dtype, np.floating):
@@ -152,26 +181,50 @@ class Client:
             spec.version.value = self._version
 
     def _call(self, method: Callable[..., Any], request: Any, timeout: float | None) -> Any:
-        """Call, and call again while the server is not there and time is left."""
         import grpc
 
-        deadline = time.monotonic() + (self._timeout if timeout is None else timeout)
-        for attempt in range(self._retries + 1):
-            try:
-                return method(request, timeout=max(0.0, deadline - time.monotonic()))
-            except grpc.RpcError as error:
-                pause = BACKOFF * 2**attempt * random.uniform(1, 1.5)
-                last = attempt == self._retries or time.monotonic() + pause >= deadline
-                if error.code() != grpc.StatusCode.UNAVAILABLE or last:
-                    raise self._error(error) from None
-                time.sleep(pause)
-        raise AssertionError("the last attempt returns or raises")
+        seconds = self._timeout if timeout is None else _seconds(timeout)
+        try:
+            return method(request, timeout=seconds)
+        except grpc.RpcError as error:
+            raise self._refused(error) from None
+        except ValueError as error:  # what gRPC raises for a closed channel
+            raise self._failed(str(error)) from None
 
-    def _error(self, error: Any) -> ServingError:
+    def _refused(self, error: Any) -> ServingError:
         code = error.code().name
-        what = f"model {self._model!r} at {self._target}: {code}: {error.details()}"
-        return ServingError(f"{what}. {_HINTS[code]}" if code in _HINTS else what, code)
+        hint = f". {_HINTS[code]}" if code in _HINTS else ""
+        return self._failed(f"{code}: {error.details()}{hint}", code)
+
+    def _failed(self, reason: str, code: str = "") -> ServingError:
+        return ServingError(f"model {self._model!r} at {self._target}: {reason}", code)
+
+
+def _options(retries: int, max_reply_bytes: int) -> list[tuple[str, Any]]:
+    """What the channel is told: sizes, and which calls gRPC repeats."""
+    retry = {"maxAttempts": retries + 1, **_BACKOFF, "retryableStatusCodes": ["UNAVAILABLE"]}
+    config = {"methodConfig": [{"name": [{}], "retryPolicy": retry}]} if retries else {}
+    return [
+        ("grpc.max_send_message_length", -1),
+        ("grpc.max_receive_message_length", min(max_reply_bytes + 2**16, 2**31 - 1)),
+        ("grpc.per_rpc_retry_buffer_size", 2**31 - 1),  # larger requests would not be repeated
+        ("grpc.enable_retries", int(retries > 0)),
+        ("grpc.service_config", json.dumps(config)),
+    ]
+
+
+def _seconds(timeout: Any) -> float:
+    number = isinstance(timeout, numbers.Real) and not isinstance(timeout, bool)
+    if not number or not math.isfinite(timeout) or timeout <= 0:
+        raise ArgumentError(f"timeout {timeout!r}: expected a positive number of seconds.")
+    return min(float(timeout), 1e9)
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
 
 
 def _said(images: Any) -> str:
-    return "the bytes of one file" if isinstance(images, bytes) else f"an array of the shape {images.shape}"
+    if isinstance(images, bytes):
+        return "the bytes of one file"
+    return f"an array of the shape {images.shape}" if isinstance(images, np.ndarray) else f"{type(images).__name__}"
