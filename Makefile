@@ -1,5 +1,5 @@
 # Everything that a developer does. Needs Python ≥ 3.11, make and the package index; makes its own environment.
-.PHONY: install demo test test-slow lint format bench fuzz checkpoints parity clean
+.PHONY: install demo test test-slow test-newest audit lint format bench fuzz checkpoints parity clean
 .DEFAULT_GOAL := help
 
 VENV ?= .venv
@@ -15,6 +15,8 @@ help:
 	@echo "make demo       build v8-s, export it in every format, print one table, draw one picture"
 	@echo "make test       the test suite"
 	@echo "make test-slow  the tests that take minutes"
+	@echo "make test-newest  the suite on the newest version of every package, in an environment of its own"
+	@echo "make audit      known vulnerabilities of the packages in the environment"
 	@echo "make lint       style and types"
 	@echo "make format     bring the code into style"
 	@echo "make bench      measure build time, import time and latency on this machine"
@@ -38,6 +40,27 @@ test: $(STAMP)
 
 test-slow: $(STAMP)
 	$(BIN)/python -m pytest -m slow $(ARGS)
+
+# The packages of pyproject.toml without their bounds: pip then takes the newest that fit together.
+UNBOUND = import re, tomllib; \
+	project = tomllib.load(open("pyproject.toml", "rb"))["project"]; extras = project["optional-dependencies"]; \
+	names = project["dependencies"] + [name for extra in ("dev", "features", "plots", "serving", "bom") for name in extras[extra]]; \
+	print(*{re.match(r"[\w.-]+", name)[0] for name in names} - {project["name"]})
+
+test-newest:
+	rm -rf $(VENV)-newest
+	$(PYTHON) -m venv $(VENV)-newest
+	$(VENV)-newest/bin/python -m pip install --quiet --disable-pip-version-check --no-deps -e .
+	$(VENV)-newest/bin/python -m pip install --quiet --disable-pip-version-check --upgrade --upgrade-strategy eager \
+		$$($(PYTHON) -c '$(UNBOUND)')
+	$(VENV)-newest/bin/python -m pip list --disable-pip-version-check
+	$(VENV)-newest/bin/python -m pytest -n 2 --dist loadfile $(ARGS)
+
+audit: $(STAMP)
+	test -x $(VENV)-audit/bin/pip-audit || $(PYTHON) -m venv $(VENV)-audit
+	$(VENV)-audit/bin/python -m pip install --quiet --disable-pip-version-check --upgrade pip-audit
+	$(BIN)/python -m pip freeze --exclude-editable > $(VENV)-audit/resolved.txt
+	$(VENV)-audit/bin/pip-audit --strict --no-deps --disable-pip --requirement $(VENV)-audit/resolved.txt $(ARGS)
 
 lint: $(STAMP)
 	$(BIN)/ruff check .
