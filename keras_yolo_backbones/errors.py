@@ -53,6 +53,19 @@ class ServingError(BackboneError, RuntimeError):
         self.code = code
 
 
+def shown(text: object, most: int = 80) -> str:
+    """A stranger's text as it may go into a message or a table: cut, in one line, nothing that controls a terminal.
+
+    Args:
+        text: anything; `bytes` are read as UTF-8.
+        most: characters that are kept.
+    """
+    text = text.decode(errors="replace") if isinstance(text, bytes) else text if isinstance(text, str) else str(text)
+    cut = text[:most]
+    plain = "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in cut)
+    return plain[:most] + "…" if len(text) > most or len(plain) > most else plain
+
+
 def one_of(what: str, value: object, allowed: Iterable[object], *, hint: str = "") -> ArgumentError:
     """The error for a value outside a fixed set: names it, the nearest allowed one, and all of them.
 

@@ -7,13 +7,12 @@ from collections import Counter
 import numpy as np
 import pytest
 from safetensors.numpy import save_file
-from test_fuzz import archived, pickle_of, records_of
-from torchfile import Call, Instance, Name, Writer, write_state_dict
+from torchfile import Call, Instance, Name, Writer, real_file, write_state_dict
 
 import keras_yolo_backbones as kyb
 from keras_yolo_backbones.weights.readers.facts import Facts
 from keras_yolo_backbones.weights.readers.modules import activation_of
-from keras_yolo_backbones.weights.readers.unpickle import Global, Stub
+from keras_yolo_backbones.weights.readers.pickles.values import Global, Stub
 
 
 def facts_of(path) -> Facts:
@@ -22,9 +21,7 @@ def facts_of(path) -> Facts:
 
 
 def facts_of_pickle(tmp_path, name: str) -> Facts:
-    path = tmp_path / name
-    path.write_bytes(archived(pickle_of(name), records_of(name)))
-    return facts_of(path)
+    return facts_of(real_file(tmp_path / name, name))
 
 
 def test_a_pickled_network_says_what_it_is(tmp_path):
@@ -51,7 +48,7 @@ def test_a_state_dict_says_little(tmp_path):
 
 
 def module(kind: str, **attributes) -> Stub:
-    return Stub(Global(*kind.rsplit(".", 1)), (), [attributes])
+    return Stub(Global(*kind.rsplit(".", 1)), (), attributes)
 
 
 @pytest.mark.parametrize(

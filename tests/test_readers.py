@@ -12,7 +12,7 @@ from torchfile import Bits, Name, Writer, write_state_dict
 
 import keras_yolo_backbones as kyb
 from keras_yolo_backbones.weights.readers import darknet
-from keras_yolo_backbones.weights.readers.checkpoint import open_checkpoint
+from keras_yolo_backbones.weights.readers.checkpoint import read_checkpoint
 
 
 @pytest.fixture
@@ -27,7 +27,7 @@ def tensors():
 
 
 def read(path):
-    with open_checkpoint(path) as checkpoint:
+    with read_checkpoint(path) as checkpoint:
         return checkpoint.format, checkpoint.part, {key: checkpoint.tensors[key] for key in checkpoint.tensors}
 
 
@@ -134,7 +134,7 @@ def test_darknet_headers_of_both_lengths(tmp_path, minor, header):
     shapes = {"0.conv.weight": (2, 3, 3, 3)} | {
         f"0.bn.{part}": (2,) for part in ("weight", "bias", "running_mean", "running_var")
     }
-    with open_checkpoint(path) as checkpoint:
+    with read_checkpoint(path) as checkpoint:
         assert checkpoint.format == "darknet"
         entries, rest = darknet.place(checkpoint.source, shapes)
         found = {key: entry.array() for key, entry in entries.items()}
@@ -147,7 +147,7 @@ def test_darknet_headers_of_both_lengths(tmp_path, minor, header):
 
 def test_values_are_read_only_when_asked_for(tmp_path, tensors):
     path = write_state_dict(tmp_path / "a.pt", tensors)
-    with open_checkpoint(path) as checkpoint:
+    with read_checkpoint(path) as checkpoint:
         assert checkpoint.tensors.shapes["model.0.conv.weight"] == (4, 3, 3, 3)
-    with pytest.raises(ValueError, match="closed file"):
+    with pytest.raises(ValueError, match="was closed"):
         checkpoint.tensors["model.0.conv.weight"]

@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+import gzip
+import io
 import struct
 import zipfile
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from conftest import DATA
+
+from keras_yolo_backbones.weights.readers import torch_tensors
+from keras_yolo_backbones.weights.readers.budget import Budget
+from keras_yolo_backbones.weights.readers.feed import Feed
+from keras_yolo_backbones.weights.readers.pickles.unpickle import interpret
+from keras_yolo_backbones.weights.readers.tensors import DTYPES
 
 STORAGES = {"float16": "HalfStorage", "float32": "FloatStorage", "float64": "DoubleStorage", "int64": "LongStorage"}
 
@@ -152,3 +162,42 @@ def write_state_dict(path: Path, tensors: dict[str, Any], **wrapped: Any) -> Pat
     """A torch checkpoint `{"model": tensors, …}`."""
     writer = Writer()
     return writer.write(path, {**wrapped, "model": writer.state_dict(tensors)})
+
+
+@cache
+def pickle_of(name: str) -> bytes:
+    """The pickle of a real checkpoint as the original project or its users write it."""
+    return gzip.decompress((DATA / "pickles" / f"{name}.pkl.gz").read_bytes())
+
+
+@cache
+def records_of(name: str, *, zeros: bool = True) -> dict[str, bytes]:
+    """Bytes for every storage that the pickle refers to: zeros, or small whole numbers that tell storages apart."""
+    pickle, found = pickle_of(name), {}
+
+    def storage(identifier):
+        _, kind, key, _, count = identifier
+        dtype = torch_tensors.STORAGES[kind.name]
+        values = np.zeros(count) if zeros else (np.arange(count) + 7 * int(key)) % 97
+        found[key] = values.astype(DTYPES[dtype]).tobytes()
+
+    budget = Budget(RuntimeError)
+    feed = Feed(lambda offset, count: pickle[offset : offset + count], 0, len(pickle), budget)
+    interpret(feed, storage, {}, budget)
+    return found
+
+
+def archived(pickle: bytes, records: dict[str, bytes]) -> bytes:
+    """A torch archive of a pickle and its storages."""
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.writestr("archive/data.pkl", pickle)
+        for key, record in records.items():
+            archive.writestr(f"archive/data/{key}", record)
+    return file.getvalue()
+
+
+def real_file(path: Path, name: str) -> Path:
+    """A whole checkpoint around one of the real pickles, with numbers in its storages."""
+    path.write_bytes(archived(pickle_of(name), records_of(name, zeros=False)))
+    return path

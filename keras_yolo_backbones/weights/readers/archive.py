@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import struct
 import zlib
+from collections.abc import Iterator
 from typing import NamedTuple
 
+from keras_yolo_backbones.errors import shown
+from keras_yolo_backbones.weights.readers.mistaken import explain_archive
 from keras_yolo_backbones.weights.readers.source import Source
+from keras_yolo_backbones.weights.readers.zip_end import read_end
 
 MAX_RECORDS = 50_000
 """A checkpoint has one record a tensor; the largest of the zoo has 3,000."""
 
-_CHUNK = 1 << 20
+MAX_DIRECTORY = 16 << 20
+"""Bytes of the archive's directory: 300 an entry."""
+
 _LOCAL = struct.Struct("<4s5H3I2H")
 _CENTRAL = struct.Struct("<4s6H3I5H2I")
-_END = struct.Struct("<4s4H2IH")
-_END64 = struct.Struct("<4sQ2H2I4Q")
-_LOCATOR = struct.Struct("<4sIQI")
 
 _ENCRYPTED = 1
 _DESCRIPTOR = 1 << 3
@@ -39,6 +42,19 @@ class Record(NamedTuple):
     crc: int
 
 
+class _Entry(NamedTuple):
+    """What the directory says of one record, unchecked."""
+
+    name: bytes
+    extra: bytes
+    flags: int
+    method: int
+    crc: int
+    packed: int
+    size: int
+    header: int
+
+
 def read_archive(source: Source) -> dict[str, Record]:
     """The records of a zip archive by name, in the directory's order.
 
@@ -48,26 +64,25 @@ def read_archive(source: Source) -> dict[str, Record]:
     Raises:
         CheckpointError: anything else.
     """
-    start, size, count = _end(source)
+    start, size, count = read_end(source)
     if count > MAX_RECORDS:
-        raise source.error(f"the archive lists {count} records; a checkpoint has at most {MAX_RECORDS}.")
-    directory, at = source.read(start, size), 0
-    records: dict[str, Record] = {}
-    headers: list[tuple[int, int]] = []
-    for _ in range(count):
-        record, header, at = _record(source, directory, at)
-        if record.name in records:
-            raise source.error(f"the archive holds {record.name!r} twice.")
-        records[record.name] = record
-        headers.append((header, record.offset + record.size))
-    if at != size:
-        raise source.error("the archive's directory is longer than its entries.")
-    headers.sort()
-    if not headers or headers[0][0] != 0:
-        raise source.error("there are foreign bytes in front of the archive.")
-    for (_, end), (following, _) in zip(headers, [*headers[1:], (start, 0)], strict=True):
-        if end > following:
-            raise source.error("records of the archive overlap.")
+        raise source.error(f"the archive lists {count} records; {MAX_RECORDS} are the limit.")
+    if size > MAX_DIRECTORY:
+        raise source.error(f"the archive's directory has {size} bytes; {MAX_DIRECTORY} are the limit.")
+    entries = {}
+    for entry in _entries(source, source.read(start, size), count):
+        name = _name(source, entry.name)
+        if name in entries:
+            raise source.error(f"the archive holds {shown(name)!r} twice.")
+        entries[name] = entry
+    foreign = explain_archive(entries)
+    if foreign:
+        raise source.error(foreign)
+    records, spans = {}, []
+    for name, entry in entries.items():
+        records[name], header = _record(source, name, entry)
+        spans.append((header, records[name].offset + records[name].size))
+    _check_spans(source, spans, start)
     return records
 
 
@@ -82,88 +97,82 @@ def read_record(source: Source, record: Record) -> bytes:
 def verify(source: Source, record: Record) -> None:
     """Check a record's CRC without holding the record in memory."""
     crc = 0
-    for start in range(0, record.size, _CHUNK):
-        crc = zlib.crc32(source.read(record.offset + start, min(_CHUNK, record.size - start)), crc)
+    for chunk in source.chunks(record.offset, record.size):
+        crc = zlib.crc32(chunk, crc)
     if crc != record.crc:
         raise _wrong_crc(source, record)
 
 
 def _wrong_crc(source: Source, record: Record) -> Exception:
-    return source.error(f"the checksum of {record.name!r} is wrong: the file is damaged; download it again.")
+    return source.error(f"the checksum of {shown(record.name)!r} is wrong: the file is damaged; download it again.")
 
 
-def _end(source: Source) -> tuple[int, int, int]:
-    """Offset, size and number of entries of the central directory, which ends where the end record begins."""
-    at = source.size - _END.size
-    if at < 0 or source.read(at, 4) != b"PK\5\6":
-        raise source.error("the archive has no end: the file is truncated, or bytes follow it; download it again.")
-    _, disk, first, here, count, size, start, comment = _END.unpack(source.read(at, _END.size))
-    if disk or first or here != count or comment:
-        raise source.error("the archive is split or commented; torch and Keras write neither.")
-    locator = at - _LOCATOR.size
-    if locator >= 0 and source.read(locator, 4) == b"PK\6\7":
-        _, _, at, disks = _LOCATOR.unpack(source.read(locator, _LOCATOR.size))
-        if disks != 1 or at != locator - _END64.size:
-            raise source.error("the archive's end record is not where it should be.")
-        signature, length, _, _, disk, first, here64, count64, size64, start64 = _END64.unpack(
-            source.read(at, _END64.size)
-        )
-        if signature != b"PK\6\6" or length != _END64.size - 12 or disk or first or here64 != count64:
-            raise source.error("the archive's end record is damaged.")
-        for short, full, most in ((count, count64, 0xFFFF), (size, size64, 0xFFFFFFFF), (start, start64, 0xFFFFFFFF)):
-            if short not in (full, most):
-                raise source.error("the archive's two end records contradict each other.")
-        count, size, start = count64, size64, start64
-    if start + size != at:
-        raise source.error("there are foreign bytes in or around the archive.")
-    return start, size, count
+def _entries(source: Source, directory: bytes, count: int) -> Iterator[_Entry]:
+    """The entries of the central directory, which they must fill."""
+    at = 0
+    for _ in range(count):
+        if at + _CENTRAL.size > len(directory):
+            raise source.error("the archive's directory is cut off.")
+        fields = _CENTRAL.unpack_from(directory, at)
+        signature, _, _, flags, method, _, _, crc, packed, size, named, extra, comment, disk, _, _, header = fields
+        names = at + _CENTRAL.size
+        at = names + named + extra + comment
+        if signature != b"PK\1\2" or at > len(directory) or disk:
+            raise source.error("the archive's directory is damaged.")
+        text = directory[names + named : names + named + extra]
+        yield _Entry(directory[names : names + named], text, flags, method, crc, packed, size, header)
+    if at != len(directory):
+        raise source.error("the archive's directory is longer than its entries.")
 
 
-def _record(source: Source, directory: bytes, at: int) -> tuple[Record, int, int]:
-    """The entry at `at` of the central directory, the offset of its local header, and where the next entry begins."""
-    if at + _CENTRAL.size > len(directory):
-        raise source.error("the archive's directory is cut off.")
-    entry = _CENTRAL.unpack_from(directory, at)
-    signature, _, _, flags, method, _, _, crc, packed, size, named, extra, comment, disk, _, _, header = entry
-    end = at + _CENTRAL.size + named + extra + comment
-    if signature != b"PK\1\2" or end > len(directory) or disk:
-        raise source.error("the archive's directory is damaged.")
-    raw = directory[at + _CENTRAL.size :][:named]
-    name = _name(source, raw)
-    if flags & _ENCRYPTED:
-        raise source.error(f"{name!r} is encrypted.")
-    if flags & ~(_DESCRIPTOR | _UTF8):
-        raise source.error(f"{name!r} has unknown zip flags.")
-    if method:
-        raise source.error(f"{name!r} is compressed; torch and Keras store their records as they are.")
-    packed, size, header = _wide(source, directory[at + _CENTRAL.size + named :][:extra], packed, size, header)
+def _record(source: Source, name: str, entry: _Entry) -> tuple[Record, int]:
+    """A record that the archive's directory and the record's own header describe alike, and the header's offset."""
+    said = repr(shown(name))
+    if entry.flags & _ENCRYPTED:
+        raise source.error(f"{said} is encrypted.")
+    if entry.flags & ~(_DESCRIPTOR | _UTF8):
+        raise source.error(f"{said} has unknown zip flags.")
+    if entry.method:
+        raise source.error(f"{said} is compressed; torch and Keras store their records as they are.")
+    packed, size, header = _wide(source, entry)
     if packed != size:
-        raise source.error(f"{name!r} states two sizes, {packed} and {size} bytes.")
+        raise source.error(f"{said} states two sizes, {packed} and {size} bytes.")
     local = _LOCAL.unpack(source.read(header, _LOCAL.size))
-    if local[0] != b"PK\3\4" or local[3] != method or local[2] != flags:
-        raise source.error(f"the header of {name!r} contradicts the archive's directory.")
-    if source.read(header + _LOCAL.size, local[9]) != raw:
-        raise source.error(f"{name!r} has another name in its own header.")
+    if local[0] != b"PK\3\4" or local[3] != entry.method or local[2] != entry.flags:
+        raise source.error(f"the header of {said} contradicts the archive's directory.")
+    if local[9] != len(entry.name) or source.read(header + _LOCAL.size, local[9]) != entry.name:
+        raise source.error(f"{said} has another name in its own header.")
     offset = header + _LOCAL.size + local[9] + local[10]
     if offset + size > source.size:
-        raise source.error(f"{name!r} reaches past the end of the file: it is truncated; download it again.")
-    return Record(name, offset, size, crc), header, end
+        raise source.error(f"{said} reaches past the end of the file: it is truncated; download it again.")
+    return Record(name, offset, size, entry.crc), header
 
 
-def _wide(source: Source, extra: bytes, packed: int, size: int, header: int) -> tuple[int, int, int]:
+def _wide(source: Source, entry: _Entry) -> tuple[int, int, int]:
     """Sizes and offset of an entry, the 64-bit ones taken from its extra field."""
-    values = [size, packed, header]
+    values = [entry.size, entry.packed, entry.header]
     wide = [i for i, value in enumerate(values) if value == 0xFFFFFFFF]
-    while wide and len(extra) >= 4:
-        kind, length = struct.unpack_from("<2H", extra)
-        if kind == 1 and length >= 8 * len(wide) and len(extra) >= 4 + length:
-            for i, value in zip(wide, struct.unpack_from(f"<{len(wide)}Q", extra, 4), strict=True):
+    at = 0
+    while wide and at + 4 <= len(entry.extra):
+        kind, length = struct.unpack_from("<2H", entry.extra, at)
+        if kind == 1 and length >= 8 * len(wide) and at + 4 + length <= len(entry.extra):
+            for i, value in zip(wide, struct.unpack_from(f"<{len(wide)}Q", entry.extra, at + 4), strict=True):
                 values[i] = value
             wide = []
-        extra = extra[4 + length :]
+        at += 4 + length
     if wide:
         raise source.error("the archive lacks the 64-bit sizes of an entry.")
     return values[1], values[0], values[2]
+
+
+def _check_spans(source: Source, spans: list[tuple[int, int]], directory: int) -> None:
+    """The records begin at the file's first byte and do not overlap, nor reach into the directory."""
+    spans.sort()
+    if not spans or spans[0][0] != 0:
+        raise source.error("there are foreign bytes in front of the archive.")
+    for (_, end), (following, _) in zip(spans, [*spans[1:], (directory, 0)], strict=True):
+        if end > following:
+            raise source.error("records of the archive overlap.")
 
 
 def _name(source: Source, raw: bytes) -> str:
@@ -173,5 +182,5 @@ def _name(source: Source, raw: bytes) -> str:
         raise source.error("the archive holds a name that is no UTF-8.") from None
     parts = name.split("/")
     if not name or "\\" in name or ":" in name or not name.isprintable() or {"", ".", ".."} & set(parts):
-        raise source.error(f"the archive holds the name {name[:80]!r}; relative paths only.")
+        raise source.error(f"the archive holds the name {shown(name)!r}; relative paths only.")
     return name

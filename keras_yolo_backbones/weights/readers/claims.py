@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from keras_yolo_backbones.weights.readers.unpickle import Stub
+from keras_yolo_backbones.weights.readers.pickles.values import Stub, as_dict
 
 _WRAPPERS = ("module", "_orig_mod", "model")
 """Attributes in which wrappers of torch keep the network."""
@@ -32,7 +32,7 @@ def claims(content: Any, root: Stub | None) -> dict[str, Any]:
         content: of the pickle.
         root: the pickled network in it, if there is one.
     """
-    outer = content if isinstance(content, dict) else {}
+    outer = as_dict(content)
     network = _network(root) if root else None
     arguments = next(filter(None, map(_mapping, _arguments(outer, network))), {})
     name = network.made_by.name if network else ""
@@ -76,7 +76,7 @@ def _arguments(outer: dict[Any, Any], network: Stub | None) -> Iterator[Any]:
 
 def _mapping(value: Any) -> dict[Any, Any]:
     if isinstance(value, Stub):  # an argparse.Namespace
-        return value.states[-1] if value.states else {}
+        return value.state or {}
     return value if isinstance(value, dict) else {}
 
 
@@ -86,7 +86,8 @@ def _text(value: Any) -> str:
 
 def _classes(names: Any) -> tuple[str, ...]:
     if isinstance(names, dict):
-        names = list(names.values())
+        numbered = all(isinstance(key, str) and key.isdecimal() and len(key) < 10 for key in names)
+        names = [names[key] for key in sorted(names, key=int)] if numbered else list(names.values())
     if not isinstance(names, (list, tuple)) or len(names) > _MAX_CLASSES:
         return ()
     return tuple(map(_text, names))

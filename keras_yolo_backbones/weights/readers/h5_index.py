@@ -15,7 +15,12 @@ from typing import Any
 
 MAX_VARIABLES = 100_000
 MAX_DEPTH = 8
-MAX_MEMORY = 1 << 30
+MAX_GROUPS = 200_000
+MAX_NAME = 500
+MAX_PROVENANCE = 10_000
+MAX_MEMORY = 640 << 20
+MAX_SECONDS = 4
+SECONDS_A_BYTE = 1e-7
 
 
 class Window(io.RawIOBase):
@@ -50,19 +55,24 @@ def index(file: Any) -> list:
     """Every variable below `layers`."""
     import h5py
 
-    found = []
+    found: list = []
+    visited = 0
 
     def walk(group: Any, depth: int) -> None:
+        nonlocal visited
         if depth > MAX_DEPTH:
             raise ValueError("its groups are nested too deep")
         for name in group:
+            visited += 1
+            if visited > MAX_GROUPS or len(name) > MAX_NAME:
+                raise ValueError("it holds too many groups, or names that are too long")
             if not isinstance(group.get(name, getlink=True), h5py.HardLink):
                 raise ValueError("it links to somewhere else")
             child = group[name]
             if isinstance(child, h5py.Group):
                 walk(child, depth + 1)
             elif isinstance(child, h5py.Dataset):
-                found.append([_layer(group), int(name), child.dtype.str, list(child.shape), _offset(child)])
+                found.append([_layer(group), _number(name), child.dtype.str, list(child.shape), _offset(child)])
             if len(found) > MAX_VARIABLES:
                 raise ValueError("it holds too many variables")
 
@@ -72,9 +82,26 @@ def index(file: Any) -> list:
     return found
 
 
+def _number(name: str) -> int:
+    if not (name.isascii() and name.isdigit() and len(name) < 10):
+        raise ValueError(f"it holds a variable called {name[:40]!r}; Keras numbers them")
+    return int(name)
+
+
+def _text(attributes: Any, name: str, most: int) -> str | None:
+    """A text among attributes; `None` if there is none. Its size is looked at before it is read."""
+    if name not in attributes:
+        return None
+    attribute = attributes.get_id(name)
+    if attribute.get_storage_size() > most:
+        raise ValueError(f"its attribute {name!r} is too long")
+    value = attributes[name]
+    return value if isinstance(value, str) and len(value) <= most else None
+
+
 def _layer(group: Any) -> str:
-    name = group.attrs.get("name")
-    if not isinstance(name, str):
+    name = _text(group.attrs, "name", MAX_NAME)
+    if name is None:
         raise ValueError("its variables do not say which layer they belong to; save it again with Keras ≥ 3.8")
     parts = group.name.split("/")
     return name if len(parts) == 4 else "/".join([name, *parts[2:-1]])
@@ -87,22 +114,28 @@ def _offset(dataset: Any) -> int:
     return offset
 
 
-def main(offset: int, size: int) -> None:
-    """Print the index, or the reason why there is none."""
+def _limit(size: int) -> None:
+    """Little memory, and time by the size of the file."""
     try:
         import resource
-
-        hard = resource.getrlimit(resource.RLIMIT_AS)[1]
-        most = MAX_MEMORY if hard == resource.RLIM_INFINITY else min(MAX_MEMORY, hard)
-        resource.setrlimit(resource.RLIMIT_AS, (most, most))
     except ImportError:  # Windows
-        pass
+        return
+    seconds = int(MAX_SECONDS + SECONDS_A_BYTE * size)
+    for kind, most in ((resource.RLIMIT_AS, MAX_MEMORY), (resource.RLIMIT_CPU, seconds)):
+        hard = resource.getrlimit(kind)[1]
+        most = most if hard == resource.RLIM_INFINITY else min(most, hard)
+        resource.setrlimit(kind, (most, most))
+
+
+def main(offset: int, size: int) -> None:
+    """Print the index, or the reason why there is none."""
+    _limit(size)
     import h5py
 
     try:
         with h5py.File(Window(0, offset, size), "r") as file:
-            provenance = file.attrs.get("kyb_provenance", "")
-            result = {"variables": index(file), "provenance": provenance if isinstance(provenance, str) else ""}
+            provenance = _text(file.attrs, "kyb_provenance", MAX_PROVENANCE) or ""
+            result = {"variables": index(file), "provenance": provenance}
     except Exception as error:
         result = {"error": str(error)[:200]}
     sys.stdout.write(json.dumps(result))

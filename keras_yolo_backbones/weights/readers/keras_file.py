@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import json
-import math
+import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
+from keras_yolo_backbones.errors import shown
 from keras_yolo_backbones.weights.readers.archive import Record, verify
 from keras_yolo_backbones.weights.readers.source import Source
-from keras_yolo_backbones.weights.readers.tensors import DTYPES, Tensor
+from keras_yolo_backbones.weights.readers.tensors import DTYPES, Tensor, is_count, is_shape
 
 _PROGRAM = Path(__file__).with_name("h5_index.py")
-_SECONDS = 20
+_SECONDS = 60
+_MAX_ANSWER = 16 << 20
 _TYPES = {dtype.str: name for name, dtype in DTYPES.items() if name != "bfloat16"}
 
 
@@ -46,13 +49,16 @@ def read_h5(source: Source, start: int = 0, size: int | None = None) -> tuple[di
     tensors: dict[str, Tensor] = {}
     for layer, number, kind, shape, offset in found["variables"]:
         name, dtype = f"{layer}/{number}", _TYPES.get(kind)
+        said = repr(shown(name))
         if dtype is None:
-            raise source.error(f"its variable {name[:80]!r} is of the type {kind!r}; floating point is read.")
-        count = math.prod(shape) * DTYPES[dtype].itemsize
-        if offset < 0 or offset + count > size:
-            raise source.error(f"its variable {name[:80]!r} reaches past the end of the file: it is truncated.")
+            raise source.error(f"its variable {said} is of the type {shown(kind)!r}; floating point is read.")
+        if not is_shape(shape) or not is_count(offset):
+            raise source.error(f"its variable {said} has an impossible shape or place: it is damaged.")
+        count = Tensor(tuple(shape), dtype, bytes).nbytes
+        if offset + count > size:
+            raise source.error(f"its variable {said} reaches past the end of the file: it is truncated.")
         if name in tensors:
-            raise source.error(f"holds the variable {name[:80]!r} twice.")
+            raise source.error(f"holds the variable {said} twice.")
         tensors[name] = Tensor(tuple(shape), dtype, _reader(source, start + offset, count))
     return tensors, found["provenance"]
 
@@ -63,17 +69,42 @@ def _reader(source: Source, offset: int, count: int) -> Any:
 
 def _index(source: Source, start: int, size: int) -> dict[str, Any]:
     """What `h5_index.py` finds, run in a process of its own."""
-    command = [sys.executable, "-I", str(_PROGRAM), str(start), str(size)]
     try:
-        done = subprocess.run(command, stdin=source.fileno(), capture_output=True, timeout=_SECONDS, check=False)
-    except subprocess.TimeoutExpired:
-        raise source.error(f"the HDF5 library found no end in {_SECONDS} s: damaged or hostile.") from None
-    if done.returncode:
-        raise source.error("the HDF5 library crashed on it: damaged or hostile.")
-    try:
-        found = json.loads(done.stdout)
+        found = json.loads(_answer(source, start, size))
     except ValueError:
-        raise source.error("the HDF5 library gave no answer: damaged or hostile.") from None
+        raise source.error("the HDF5 library gave no answer: the file is damaged; download it again.") from None
     if "error" in found:
-        raise source.error(f"is no weight file that Keras 3 wrote: {found['error']}.")
+        raise source.error(f"is no weight file that Keras 3 wrote: {shown(found['error'], 200)}.")
     return found
+
+
+def _answer(source: Source, start: int, size: int) -> bytes:
+    """What the program prints, which is stopped when it takes too long or says too much."""
+    command = [sys.executable, "-I", str(_PROGRAM), str(start), str(size)]
+    environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1"}  # each thread of it would reserve memory
+    with subprocess.Popen(
+        command, stdin=source.fileno(), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment
+    ) as child:
+        late = threading.Event()
+
+        def stop() -> None:
+            late.set()
+            child.kill()
+
+        clock = threading.Timer(_SECONDS, stop)
+        clock.start()
+        try:
+            assert child.stdout is not None
+            said = child.stdout.read(_MAX_ANSWER + 1)
+            if len(said) > _MAX_ANSWER:
+                child.kill()
+            code = child.wait()
+        finally:
+            clock.cancel()
+    if late.is_set():
+        raise source.error(f"the HDF5 library found no end in {_SECONDS} s: the file is damaged; download it again.")
+    if len(said) > _MAX_ANSWER:
+        raise source.error(f"lists its variables in more than {_MAX_ANSWER} bytes: it is damaged.")
+    if code:
+        raise source.error("the HDF5 library crashed on it: the file is damaged; download it again.")
+    return said

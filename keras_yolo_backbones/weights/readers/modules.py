@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
+from keras_yolo_backbones.errors import shown
+from keras_yolo_backbones.weights.readers.budget import Budget
+from keras_yolo_backbones.weights.readers.pickles.values import Global, PickleError, Stub, Unreadable
 from keras_yolo_backbones.weights.readers.tensors import MAX_TENSORS, Tensor
-from keras_yolo_backbones.weights.readers.unpickle import Global, PickleError, Stub
 
-_MAX_MODULES = 100_000
 _MAX_PATH = 1000
+_MAX_UNSAVED = 100
 
 ACTIVATIONS = {
     "SiLU": "silu",
@@ -47,63 +49,75 @@ class Module:
     activations: dict[str, str] = dataclasses.field(default_factory=dict)
     epsilons: dict[str, float] = dataclasses.field(default_factory=dict)
 
-    def renamed(self, rename: Callable[[str], str]) -> Module:
-        """The same under other keys."""
+    def renamed(self, prefix: str, instead: str) -> Module:
+        """The same with a different beginning of all keys."""
+
+        def rename(key: str) -> str:
+            return instead + key.removeprefix(prefix) if key.startswith(prefix) else key
+
         tensors = {rename(key): tensor for key, tensor in self.tensors.items()}
         activations = {rename(key): name for key, name in self.activations.items()}
         return Module(tensors, activations, {rename(key): epsilon for key, epsilon in self.epsilons.items()})
 
 
-def read_module(root: Stub) -> Module:
+def read_module(root: Stub, budget: Budget) -> Module:
     """Walk through a pickled module, in the order of its state dict.
 
     Raises:
         PickleError: a module that contains itself, or too many of them.
+        CheckpointError: the budget is spent.
     """
     found = Module()
-    visited = 0
-    stack: list[Iterator[tuple[str, Stub]]] = [iter([("", root)])]
-    open_modules: list[int] = []
-    while stack:
-        path, module = next(stack[-1], ("", None))
+    inner = [iter([("", root)])]
+    around: list[Stub] = []
+    while inner:
+        path, module = next(inner[-1], ("", None))
         if module is None:
-            stack.pop()
-            if open_modules:
-                open_modules.pop()
+            inner.pop()
+            around = around[:-1]
             continue
-        visited += 1
-        if visited > _MAX_MODULES or len(found.tensors) > MAX_TENSORS:
-            raise PickleError(f"describes more than {MAX_TENSORS} tensors or modules")
-        if id(module) in open_modules or len(path) > _MAX_PATH:
+        if any(module is other for other in around) or len(path) > _MAX_PATH:
             raise PickleError("describes a module that contains itself")
-        _collect(found, path, module)
-        open_modules.append(id(module))
-        stack.append(_inner(path, module))
+        budget.spend(1 + len(around) + len(path) // 16)
+        _collect(found, path, module, budget)
+        if len(found.tensors) > MAX_TENSORS:
+            raise PickleError(f"describes more than {MAX_TENSORS} tensors")
+        around.append(module)
+        inner.append(_inner(path, module, budget))
     return found
 
 
-def _inner(path: str, module: Stub) -> Iterator[tuple[str, Stub]]:
-    for name, child in _part(module, "_modules"):
+def _inner(path: str, module: Stub, budget: Budget) -> Iterator[tuple[str, Stub]]:
+    for name, child in _part(module, "_modules", budget):
         if isinstance(child, Stub):
             yield f"{path}.{name}" if path else name, child
 
 
-def _collect(found: Module, path: str, module: Stub) -> None:
+def _collect(found: Module, path: str, module: Stub, budget: Budget) -> None:
     """Add a module's own tensors and facts."""
-    temporary = module.attribute("_non_persistent_buffers_set")
     prefix = f"{path}." if path else ""
-    for kind in ("_parameters", "_buffers"):
-        for name, tensor in _part(module, kind):
-            if isinstance(tensor, Tensor) and not (kind == "_buffers" and _among(name, temporary)):
-                found.tensors[prefix + name] = tensor
-    if "BatchNorm" in module.made_by.name:
-        epsilon = module.attribute("eps")
-        if isinstance(epsilon, float):
-            found.epsilons[path] = epsilon
-    for name, child in _part(module, "_modules"):
+    for name, tensor in _part(module, "_parameters", budget):
+        _add(found, prefix + name, tensor)
+    temporary = module.attribute("_non_persistent_buffers_set")
+    unsaved = temporary[:_MAX_UNSAVED] if isinstance(temporary, list) else []
+    for name, tensor in _part(module, "_buffers", budget):
+        budget.spend(len(unsaved))
+        if name not in unsaved:
+            _add(found, prefix + name, tensor)
+    epsilon = module.attribute("eps") if "BatchNorm" in module.made_by.name else None
+    if isinstance(epsilon, float):
+        found.epsilons[path] = epsilon
+    for name, child in _part(module, "_modules", budget):
         activation = activation_of(name, child)
         if activation:
-            found.activations[f"{prefix}{name}" if path in found.activations else path] = activation
+            found.activations[prefix + name if path in found.activations else path] = activation
+
+
+def _add(found: Module, key: str, tensor: Any) -> None:
+    if isinstance(tensor, Unreadable):
+        raise PickleError(f"holds {shown(key)!r}, which {tensor.reason}")
+    if isinstance(tensor, Tensor):
+        found.tensors[key] = tensor
 
 
 def activation_of(attribute: str, value: Any) -> str:
@@ -127,15 +141,8 @@ def _is_activation(kind: Global) -> bool:
     return kind.module not in ("torch.nn.modules.container", "torch.nn.modules.conv")
 
 
-def _part(module: Stub, kind: str) -> Iterator[tuple[str, Any]]:
+def _part(module: Stub, kind: str, budget: Budget) -> Iterator[tuple[str, Any]]:
     part = module.attribute(kind)
-    if not isinstance(part, dict):
-        return
-    for name, value in part.items():
-        if not isinstance(name, str) or len(name) > _MAX_PATH:
-            raise PickleError("names a part of a module by no name")
-        yield name, value
-
-
-def _among(name: str, names: Any) -> bool:
-    return isinstance(names, list) and name in names[:100]
+    if isinstance(part, dict):
+        budget.spend(len(part))
+        yield from part.items()

@@ -1,4 +1,4 @@
-"""safetensors files. The safetensors library checks the header; values are read through our own file handle."""
+"""safetensors files: a JSON table of names, types, shapes and offsets, then the values."""
 
 from __future__ import annotations
 
@@ -6,11 +6,12 @@ import json
 import struct
 from typing import Any
 
-from keras_yolo_backbones.errors import CheckpointError
+from keras_yolo_backbones.errors import CheckpointError, shown
 from keras_yolo_backbones.weights.readers.source import Source
-from keras_yolo_backbones.weights.readers.tensors import DTYPES, MAX_TENSORS, Tensor
+from keras_yolo_backbones.weights.readers.tensors import DTYPES, Tensor, is_count, is_shape
 
-MAX_HEADER = 16 << 20
+MAX_HEADER = 4 << 20
+"""Bytes; 100 a tensor are usual."""
 
 _TYPES = {
     "F16": "float16",
@@ -29,30 +30,54 @@ _TYPES = {
 def read_safetensors(source: Source) -> tuple[dict[str, Tensor], dict[str, str]]:
     """The tensors of a safetensors file by name, and its metadata.
 
+    The rules of the format are checked here, on the bytes that were read.
+
     Raises:
         CheckpointError: a header that is too large, cut off, no JSON, names a tensor twice, or does not cover the file
             exactly; an element type that is not read.
     """
     header, start = _header(source)
-    _library_check(source)
     metadata = header.pop("__metadata__", {})
-    if len(header) > MAX_TENSORS:
-        raise source.error(f"holds {len(header)} tensors; {MAX_TENSORS} are the limit.")
-    tensors = {}
+    if not isinstance(metadata, dict) or not all(isinstance(text, str) for text in metadata.values()):
+        raise source.error("its metadata are no table of texts: it is damaged.")
+    tensors, spans = {}, []
     for name, entry in header.items():
-        dtype = _TYPES.get(entry["dtype"])
-        if dtype is None:
-            raise source.error(f"{name[:80]!r} is {entry['dtype']!r}; floating point and integers are read.")
-        begin, end = entry["data_offsets"]
-        tensor = Tensor(tuple(entry["shape"]), dtype, _reader(source, start + begin, end - begin))
-        if tensor.size * DTYPES[dtype].itemsize != end - begin:
-            raise source.error(f"{name[:80]!r} has {end - begin} bytes, which its shape does not take.")
-        tensors[name] = tensor
-    return tensors, dict(metadata)
+        tensors[name], span = _tensor(source, name, entry, start)
+        spans.append(span)
+    _check_spans(source, spans, source.size - start)
+    return tensors, metadata
 
 
-def _reader(source: Source, offset: int, count: int) -> Any:
-    return lambda: source.read(offset, count)
+def _tensor(source: Source, name: str, entry: Any, start: int) -> tuple[Tensor, tuple[int, int]]:
+    """One entry of the header as a tensor, and where its values begin and end after the header."""
+    said = repr(shown(name))
+    if not isinstance(entry, dict) or set(entry) != {"dtype", "shape", "data_offsets"}:
+        raise source.error(f"its header describes {said} by other things than type, shape and offsets.")
+    kind, shape, offsets = entry["dtype"], entry["shape"], entry["data_offsets"]
+    dtype = _TYPES.get(kind) if isinstance(kind, str) else None
+    if dtype is None:
+        raise source.error(f"{said} is {shown(kind)!r}; floating point and integers are read.")
+    if not is_shape(shape) or not isinstance(offsets, list) or len(offsets) != 2 or not all(map(is_count, offsets)):
+        raise source.error(f"{said} has an impossible shape or place in the file: it is damaged.")
+    begin, end = offsets
+    tensor = Tensor(tuple(shape), dtype, lambda: source.read(start + begin, end - begin))
+    if tensor.size * DTYPES[dtype].itemsize != end - begin:
+        raise source.error(f"{said} has {end - begin} bytes, which its shape does not take.")
+    return tensor, (begin, end)
+
+
+def _check_spans(source: Source, spans: list[tuple[int, int]], size: int) -> None:
+    """The tensors lie one after the other and fill the file."""
+    at = 0
+    for begin, end in sorted(spans):
+        if begin != at:
+            raise source.error("its tensors overlap or leave a hole: it is damaged.")
+        at = end
+    if at != size:
+        raise source.error(
+            f"its tensors have {at} bytes, but {size} follow the header: it is truncated, or has foreign bytes at its "
+            "end; download it again."
+        )
 
 
 def _header(source: Source) -> tuple[dict[str, Any], int]:
@@ -67,7 +92,7 @@ def _header(source: Source) -> tuple[dict[str, Any], int]:
         found: dict[str, Any] = {}
         for key, value in pairs:
             if key in found:
-                raise source.error(f"its header names {key[:80]!r} twice.")
+                raise source.error(f"its header names {shown(key)!r} twice.")
             found[key] = value
         return found
 
@@ -80,13 +105,3 @@ def _header(source: Source) -> tuple[dict[str, Any], int]:
     if not isinstance(header, dict):
         raise source.error("its header is no table of tensors.")
     return header, 8 + size
-
-
-def _library_check(source: Source) -> None:
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        with safe_open(source.path, framework="numpy"):
-            pass
-    except (SafetensorError, OSError, ValueError, TypeError) as error:
-        raise source.error(f"is no valid safetensors file: {str(error)[:200]}.") from None
