@@ -5,15 +5,19 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import keras
 
 from keras_yolo_backbones.arguments import check_model
+from keras_yolo_backbones.marks import mark, marked
 from keras_yolo_backbones.preprocessing import RGB, Preprocessing
 
 _ATTRIBUTE = "_kyb_provenance"
+
+STEM = 4
+"""The stem is among so many of the first layers with weights."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,8 +55,10 @@ class Provenance:
 def get_provenance(model: keras.Model) -> Provenance | None:
     """Where the weights of `model` come from; `None` if they were never loaded from a file.
 
-    A model that was built on a backbone (a neck, a detector) has the backbone's. `ArgumentError` if `model` is no
-    functional model.
+    It stays with the layers: in models built on a backbone (a neck, a detector) or taken out of it, in fused and
+    quantized models, in clones, in pickles, and in `.keras` files. A fused model's is lost in a clone, in a pickle, and
+    in Keras' own `load_model`; `kyb.load_model` finds it. A model of several origins has several
+    (`every_provenance`); this is the first. `ArgumentError` if `model` is no functional model.
     """
     check_model(model)
     return provenance_of(model.layers)
@@ -60,18 +66,69 @@ def get_provenance(model: keras.Model) -> Provenance | None:
 
 def provenance_of(layers: Iterable[keras.Layer]) -> Provenance | None:
     """The provenance that is written on the first of `layers` that carries one."""
-    for layer in layers:
-        found = getattr(layer, _ATTRIBUTE, None) or provenance_of(getattr(layer, "layers", ()))
-        if found:
-            return found
-    return None
+    return next(iter(_distinct(layers)), None)
+
+
+def every_provenance(model: keras.Model) -> tuple[Provenance, ...]:
+    """All that is written on the layers of `model`, each once: a detector may be built on two backbones."""
+    return _distinct(model.layers)
 
 
 def set_provenance(model: keras.Model, provenance: Provenance | None) -> None:
     """Write on every layer of `model` where its weights come from; layers, for they go into models built on this."""
-    for layer in model.layers:
-        if layer.weights:
-            setattr(layer, _ATTRIBUTE, provenance)
+    for index, layer in enumerate(layer for layer in leaves(model.layers) if layer.weights):
+        write_provenance(layer, provenance, whole=index < STEM)
+
+
+def write_provenance(layer: keras.Layer, provenance: Provenance | None, *, whole: bool = True) -> None:
+    """Write it on one layer.
+
+    Args:
+        layer: with weights.
+        provenance: `None` erases what was written.
+        whole: whether the text in the layer's config has `stem_rounding`, which may be long.
+    """
+    setattr(layer, _ATTRIBUTE, provenance)
+    if isinstance(layer, keras.layers.BatchNormalization):
+        return  # never alone in a model, and half of all layers
+    short = provenance if whole or provenance is None else dataclasses.replace(provenance, stem_rounding=())
+    mark(layer, None if short is None else short.as_json())
+
+
+def complete_provenance(model: keras.Model) -> None:
+    """Write the first provenance of `model` on those of its layers that carry none."""
+    found = provenance_of(model.layers)
+    for index, layer in enumerate(layer for layer in leaves(model.layers) if layer.weights):
+        if found and provenance_of([layer]) is None:
+            write_provenance(layer, found, whole=index < STEM)
+
+
+def leaves(layers: Iterable[keras.Layer]) -> Iterator[keras.Layer]:
+    """The layers, with those of a nested model in place of it."""
+    for layer in layers:
+        if isinstance(layer, keras.Model):
+            yield from leaves(layer.layers)
+        else:
+            yield layer
+
+
+def _distinct(layers: Iterable[keras.Layer]) -> tuple[Provenance, ...]:
+    """All that is written on `layers`, each once, in their order, and with `stem_rounding` if any layer has that."""
+    found: dict[Provenance, Provenance] = {}
+    for provenance in _written(layers):
+        key = dataclasses.replace(provenance, stem_rounding=())
+        if key not in found or provenance.stem_rounding:
+            found[key] = provenance
+    return tuple(found.values())
+
+
+def _written(layers: Iterable[keras.Layer]) -> Iterator[Provenance]:
+    for layer in layers:
+        found = getattr(layer, _ATTRIBUTE, None) or parse_provenance(marked(layer))
+        if found:
+            yield found
+        else:
+            yield from _written(getattr(layer, "layers", ()))
 
 
 def parse_provenance(text: Any) -> Provenance | None:

@@ -14,7 +14,7 @@ PACKAGE = "keras_yolo_backbones"
 
 FLOORS = (
     ("errors", "version", "quiet"),
-    ("arguments", "files", "images", "levels", "litert", "preprocessing", "provenance"),
+    ("arguments", "files", "images", "levels", "litert", "marks", "preprocessing", "provenance"),
     ("blocks",),
     ("families.frame",),
     ("families",),
@@ -30,7 +30,7 @@ FLOORS = (
 """The house, from the ground up. A part may import the parts below its floor and those on it."""
 
 ONLY = {
-    "weights.readers": ("errors",),
+    "weights.readers": ("errors", "marks"),
     "blocks": ("errors",),
     "families.frame": ("errors", "preprocessing", "blocks"),
     "serving": ("errors",),

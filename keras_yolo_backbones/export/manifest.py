@@ -15,7 +15,7 @@ import keras
 
 from keras_yolo_backbones.graph.agreement import Agreement
 from keras_yolo_backbones.graph.signature import ImageInput, named_outputs
-from keras_yolo_backbones.provenance import provenance_of, weights_digest
+from keras_yolo_backbones.provenance import every_provenance, weights_digest
 from keras_yolo_backbones.version import __version__
 
 PACKAGES = ("tensorflow", "keras", "ai-edge-litert", "tf2onnx", "onnx", "onnxruntime", "numpy")
@@ -89,10 +89,16 @@ def make_manifest(
             "checked_on": checked_on,
             **{name: _finite(dataclasses.asdict(result)) for name, result in agreement.items()},
         },
-        "weights": dataclasses.asdict(origin) if (origin := provenance_of(model.layers)) else None,
+        **origins(model),
         "sha256": {"weights": weights_digest(model)},
         "versions": {"keras_yolo_backbones": __version__, **_versions()},
     }
+
+
+def origins(model: keras.Model) -> dict[str, Any]:
+    """Where the weights come from: `weights`, and `other_weights` if the model has weights of several origins."""
+    found = [dataclasses.asdict(provenance) for provenance in every_provenance(model)]
+    return {"weights": found[0] if found else None, **({"other_weights": found[1:]} if found[1:] else {})}
 
 
 def preprocessing(images: ImageInput) -> dict[str, Any]:

@@ -9,6 +9,7 @@ import keras
 import numpy as np
 
 from keras_yolo_backbones.graph.ir import Graph, Node
+from keras_yolo_backbones.marks import unmarked
 
 Replacement = Callable[[tuple[Any, ...]], Any]
 """Builds what stands in place of a call: positional arguments, as tensors of the new model -> outputs."""
@@ -80,7 +81,7 @@ def with_weights(conv: keras.Layer, name: str, weights: list[np.ndarray]) -> Rep
     """A copy of `conv`, called `name`, that has this kernel and bias."""
 
     def build(args: tuple[Any, ...]) -> Any:
-        copy = type(conv).from_config(conv.get_config() | {"use_bias": True, "name": name})
+        copy = type(conv).from_config(unmarked(conv.get_config()) | {"use_bias": True, "name": name})
         y = copy(args[0])
         copy.set_weights(weights)
         return y

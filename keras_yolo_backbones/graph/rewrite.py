@@ -11,7 +11,7 @@ from keras import tree
 from keras_yolo_backbones.errors import GraphError
 from keras_yolo_backbones.graph.ir import Graph, Node, Value
 from keras_yolo_backbones.graph.read import read
-from keras_yolo_backbones.provenance import provenance_of, set_provenance
+from keras_yolo_backbones.provenance import STEM, complete_provenance, provenance_of, write_provenance
 
 Rule = Callable[[Node, tuple[Any, ...], dict[str, Any]], Any]
 """`(node, args, kwargs) -> outputs`: builds what stands in place of `node`; `NotImplemented` keeps a copy of it."""
@@ -30,6 +30,7 @@ def rebuild(
         dtype: a dtype policy for all copies in place of their own.
     """
     built: dict[Value, Any] = {}
+    made: list[tuple[Any, Any]] = []
     copies = _Copies(graph, dtype)
 
     def new(leaf: Any) -> Any:
@@ -42,11 +43,25 @@ def rebuild(
             results = copies.call(node, args, kwargs)
         for index, tensor in enumerate(tree.flatten(results)):
             built[Value(node, index)] = tensor
+            made.append((node.layer, tensor._keras_history.operation))
     copies.copy_weights()
     wanted = graph.outputs if outputs is None else outputs
     model = keras.Model(tree.map_structure(new, graph.inputs), tree.map_structure(new, wanted), name=name or graph.name)
-    set_provenance(model, provenance_of(node.layer for node in graph.nodes))
+    _carry_provenance(made)
+    complete_provenance(model)
     return model
+
+
+def _carry_provenance(made: list[tuple[Any, Any]]) -> None:
+    """Write on each new layer what is written on the one that it came from.
+
+    Args:
+        made: (layer of the old model, layer of the new one that its outputs come from).
+    """
+    for index, (old, new) in enumerate((old, new) for old, new in made if getattr(new, "weights", None)):
+        found = provenance_of([old])
+        if found and (provenance_of([new]) is None or new.name == old.name):
+            write_provenance(new, found, whole=index < STEM)
 
 
 def keep(*_: Any) -> Any:

@@ -73,10 +73,17 @@ def _largest_pixel(model: keras.Model) -> float:
 
 
 def named_outputs(model: keras.Model) -> dict[str, keras.KerasTensor]:
-    """The outputs of `model` by name: its dict's keys, or the names of the layers that made them."""
+    """The outputs of `model` by name: its dict's keys, or the names of the layers that made them.
+
+    Where one layer made several, those after the first are numbered: `"head"`, `"head_1"`.
+    """
     if type(model).__module__.startswith("tf_keras"):  # the twin for quantization has the model's own dict
         return model.output
     outputs = functional(model).output
     if isinstance(outputs, dict):
         return outputs
-    return dict(zip(functional(model).output_names, model.outputs, strict=True))
+    names: list[str] = []
+    for name in functional(model).output_names:
+        count = sum(other.rsplit("_", 1)[0] == name or other == name for other in names)
+        names.append(f"{name}_{count}" if count else name)
+    return dict(zip(names, model.outputs, strict=True))

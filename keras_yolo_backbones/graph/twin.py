@@ -12,6 +12,7 @@ from keras import tree
 from keras_yolo_backbones.errors import GraphError
 from keras_yolo_backbones.graph.ir import Graph, Node, Value
 from keras_yolo_backbones.graph.read import functional, read
+from keras_yolo_backbones.provenance import get_provenance, set_provenance
 
 _ACTIVATIONS = {"silu": "swish"}
 """Keras 3's name -> tf_keras' name, the one that tensorflow-model-optimization knows."""
@@ -41,7 +42,9 @@ def to_tf_keras(model: keras.Model) -> Any:
     import tf_keras
 
     graph = read(functional(model))
-    return tf_keras.Model(*build_twin(graph), name=graph.name)
+    twin = tf_keras.Model(*build_twin(graph), name=graph.name)
+    set_provenance(twin, get_provenance(model))
+    return twin
 
 
 def build_twin(

@@ -14,6 +14,7 @@ from keras_yolo_backbones.graph.fuse import fuse
 from keras_yolo_backbones.graph.ir import Graph, Node
 from keras_yolo_backbones.graph.read import read
 from keras_yolo_backbones.graph.rewrite import rebuild, recast
+from keras_yolo_backbones.marks import unmarked
 from keras_yolo_backbones.quantization.layers import Log
 
 KERNELS = (keras.layers.Conv2D, keras.layers.DepthwiseConv2D, keras.layers.Conv2DTranspose, keras.layers.Dense)
@@ -183,7 +184,7 @@ def _times(conv: keras.Layer, factor: keras.Layer) -> keras.Layer:
     scale, shift = (factor.get_weights()[0], 0.0) if learned else (np.float32(factor.scale), factor.offset)
     kernel, *rest = conv.get_weights()
     wide = isinstance(conv, keras.layers.DepthwiseConv2D) and np.size(scale) > 1
-    copy = type(conv).from_config(conv.get_config() | {"use_bias": True})
+    copy = type(conv).from_config(unmarked(conv.get_config()) | {"use_bias": True})
     copy.build(conv.input.shape)
     bias = rest[0] if rest else np.zeros(copy.bias.shape)
     copy.set_weights([kernel * (np.reshape(scale, kernel.shape[-2:]) if wide else scale), bias * scale + shift])

@@ -20,6 +20,7 @@ from keras_yolo_backbones.export.manifest import (
     file_digest,
     is_level,
     make_manifest,
+    origins,
     preprocessing,
     write_manifest,
 )
@@ -29,6 +30,7 @@ from keras_yolo_backbones.export.onnx.transposes import cancel_transposes
 from keras_yolo_backbones.files import check_file_target, staged_pair
 from keras_yolo_backbones.graph.running import require_tensorflow
 from keras_yolo_backbones.graph.signature import image_input, named_outputs
+from keras_yolo_backbones.provenance import every_provenance
 from keras_yolo_backbones.version import __version__
 
 OPSETS = range(13, 19)
@@ -158,7 +160,17 @@ def _metadata(model: keras.Model, layout: str) -> dict[str, str]:
         "levels": json.dumps(levels),
         "preprocessing": json.dumps(preprocessing(image_input(model))),
         "keras_yolo_backbones": __version__,
+        **_origin(model),
     }
+
+
+def _origin(model: keras.Model) -> dict[str, str]:
+    """Licence and source of the weights, if they were loaded from a file."""
+    found = every_provenance(model)
+    if not found:
+        return {}
+    licences = dict.fromkeys(provenance.licence for provenance in found)
+    return {"licence": ", ".join(licences), **{name: json.dumps(value) for name, value in origins(model).items()}}
 
 
 def _channels_first(manifest: dict[str, Any]) -> None:

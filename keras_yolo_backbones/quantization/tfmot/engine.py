@@ -14,6 +14,7 @@ from keras_yolo_backbones.graph.ir import Node, Value
 from keras_yolo_backbones.graph.read import read
 from keras_yolo_backbones.graph.signature import ImageInput
 from keras_yolo_backbones.graph.twin import build_twin
+from keras_yolo_backbones.provenance import get_provenance, set_provenance
 from keras_yolo_backbones.quantization.apply import clipped
 from keras_yolo_backbones.quantization.kernels import QUANTIZED
 from keras_yolo_backbones.quantization.lower import tensor_names
@@ -85,7 +86,9 @@ def apply_tfmot(plan: Plan, primitive: keras.Model, largest: float) -> Any:
     flat = tf_keras.Model(inputs, tree.flatten(outputs))
     with parts.tfmot.quantization.keras.quantize_scope(parts.OBJECTS):
         aware = parts.tfmot.quantization.keras.quantize_apply(flat, scheme=parts.AsAnnotated())
-    return tf_keras.Model(aware.input, tree.pack_sequence_as(outputs, aware.outputs), name=graph.name)
+    model = tf_keras.Model(aware.input, tree.pack_sequence_as(outputs, aware.outputs), name=graph.name)
+    set_provenance(model, get_provenance(primitive))
+    return model
 
 
 def is_tfmot(model: Any) -> bool:

@@ -11,13 +11,16 @@ from pathlib import Path
 from typing import Any
 
 from keras_yolo_backbones.errors import shown
-from keras_yolo_backbones.weights.readers.archive import Record, verify
+from keras_yolo_backbones.marks import texts
+from keras_yolo_backbones.weights.readers.archive import Record, read_record, verify
 from keras_yolo_backbones.weights.readers.source import Source
 from keras_yolo_backbones.weights.readers.tensors import DTYPES, Tensor, is_count, is_shape
 
 _PROGRAM = Path(__file__).with_name("h5_index.py")
 _SECONDS = 60
 _MAX_ANSWER = 16 << 20
+_MAX_CONFIG = 1 << 26
+"""Bytes; the largest network of the zoo has 1 MB."""
 _TYPES = {dtype.str: name for name, dtype in DTYPES.items() if name != "bfloat16"}
 
 
@@ -25,7 +28,19 @@ def read_keras(source: Source, records: dict[str, Record]) -> tuple[dict[str, Te
     """The variables in a `.keras` archive, like `read_h5`."""
     record = records["model.weights.h5"]
     verify(source, record)
-    return read_h5(source, record.offset, record.size)
+    tensors, provenance = read_h5(source, record.offset, record.size)
+    return tensors, provenance or _text(source, records.get("config.json"))
+
+
+def _text(source: Source, record: Record | None) -> str:
+    """What the first layer of the archive's model carries as provenance; "" if none."""
+    if record is None or record.size > _MAX_CONFIG:
+        return ""
+    try:
+        config = json.loads(read_record(source, record))
+    except (ValueError, RecursionError):
+        return ""
+    return next((text for _, text in texts(config)), "")
 
 
 def read_h5(source: Source, start: int = 0, size: int | None = None) -> tuple[dict[str, Tensor], str]:
