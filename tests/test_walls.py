@@ -14,7 +14,7 @@ PACKAGE = "keras_yolo_backbones"
 
 FLOORS = (
     ("errors", "version", "quiet"),
-    ("arguments", "files", "images", "levels", "litert", "marks", "preprocessing", "provenance"),
+    ("arguments", "files", "images", "levels", "litert", "marks", "pixel_limit", "preprocessing", "provenance"),
     ("blocks",),
     ("families.frame",),
     ("families",),
