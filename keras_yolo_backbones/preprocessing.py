@@ -39,10 +39,8 @@ class Preprocessing:
     @property
     def range(self) -> tuple[float, float]:
         """The smallest and the largest value that a byte can become."""
-        means, deviations = self.mean or (0.0,), self.deviation or (1.0,)
-        pairs = [(m, d) for m in means for d in deviations] if 1 in (len(means), len(deviations)) else None
-        pairs = pairs or list(zip(means, deviations, strict=True))
-        return min(-m / d for m, d in pairs), max((self.largest - m) / d for m, d in pairs)
+        scale, offset = self.standardization()
+        return min(offset), max(s + o for s, o in zip(scale, offset, strict=True))
 
     def apply(self, pixels: Any) -> Any:
         """Float32 values that the network takes.
@@ -60,6 +58,19 @@ class Preprocessing:
         if self.deviation:
             values = values / np.float32(self.deviation)
         return values
+
+    @property
+    def standardizes(self) -> bool:
+        """Whether there is a mean or a deviation."""
+        return bool(self.mean or self.deviation)
+
+    def standardization(self) -> tuple[list[float], list[float]]:
+        """Scale and offset, in the order RGB, that do all of this but the order of the colours to RGB in [0, 1]."""
+        channels = max(len(self.mean), len(self.deviation), 1)
+        means, deviations = self.mean or (0.0,) * channels, self.deviation or (1.0,) * channels
+        pairs = [(self.largest / d, -m / d) for m, d in zip(means, deviations, strict=True)]
+        scale, offset = zip(*(pairs[::-1] if self.color == "BGR" else pairs), strict=True)
+        return list(scale), list(offset)
 
     def describe(self) -> dict[str, Any]:
         """The same for a manifest: what has to be done to a photograph, in words and numbers."""

@@ -11,6 +11,7 @@ import keras
 from keras_yolo_backbones.blocks import check_activation, conv
 from keras_yolo_backbones.errors import ArgumentError, one_of
 from keras_yolo_backbones.families.frame.release import Origin, Published, Release, Spec
+from keras_yolo_backbones.preprocessing import Preprocessing
 
 __all__ = ["Family", "Origin", "Published", "Release"]
 
@@ -127,6 +128,7 @@ class Family:
         images = x = _images(input_shape, input_tensor, stride=2**spec.top)
         if include_rescaling:
             x = keras.layers.Rescaling(1 / 255, name="rescaling", dtype=dtype)(x)
+        x = _standardized(x, published.preprocessing, dtype)
         pyramid = published.network(x, spec, style, spp=spp)
         outputs = {level: pyramid[level] for level in levels}
         if neck_channels is not None:
@@ -175,6 +177,14 @@ def _check_epsilon(epsilon: float) -> float:
     if not number or not 0 < epsilon < 1:
         raise ArgumentError(f"epsilon must be a number between 0 and 1 such as 1e-3, or None, not {epsilon!r}.")
     return float(epsilon)
+
+
+def _standardized(x: keras.KerasTensor, original: Preprocessing, dtype: Any) -> keras.KerasTensor:
+    """The mean and deviation that the original was trained with, for RGB in [0, 1]; before the padding of the stem."""
+    if not original.standardizes or x.shape[-1] != 3:
+        return x
+    scale, offset = original.standardization()
+    return keras.layers.Rescaling(scale, offset, name="normalization", dtype=dtype)(x)
 
 
 def _levels_up_to(top: int) -> list[str]:
