@@ -35,7 +35,10 @@ if TYPE_CHECKING:  # for editors and type checkers, which cannot follow _LAZY
     from keras_yolo_backbones.graph.cost import macs
     from keras_yolo_backbones.graph.fuse import fuse
     from keras_yolo_backbones.graph.twin import to_tf_keras
+    from keras_yolo_backbones.images import letterbox, unletterbox
     from keras_yolo_backbones.levels import Level, pyramid
+    from keras_yolo_backbones.prepare import grid, preprocess
+    from keras_yolo_backbones.preprocessing import Preprocessing
     from keras_yolo_backbones.provenance import get_provenance
     from keras_yolo_backbones.quantization.aware import quantize_aware
     from keras_yolo_backbones.registry import create, list_models
@@ -49,6 +52,9 @@ _LAZY = {
     **dict.fromkeys(("v3", "v4", "v5", "v6", "v7", "v8", "v9", "v10", "v11", "v12", "v26", "yolox"), "families"),
     **dict.fromkeys(("create", "list_models"), "registry"),
     **dict.fromkeys(("Level", "pyramid"), "levels"),
+    **dict.fromkeys(("letterbox", "unletterbox"), "images"),
+    **dict.fromkeys(("grid", "preprocess"), "prepare"),
+    "Preprocessing": "preprocessing",
     "fuse": "graph.fuse",
     "quantize_aware": "quantization.aware",
     "to_tf_keras": "graph.twin",

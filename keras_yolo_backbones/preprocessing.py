@@ -68,7 +68,7 @@ class Preprocessing:
         """Scale and offset, in the order RGB, that do all of this but the order of the colours to RGB in [0, 1]."""
         channels = max(len(self.mean), len(self.deviation), 1)
         means, deviations = self.mean or (0.0,) * channels, self.deviation or (1.0,) * channels
-        pairs = [(self.largest / d, -m / d) for m, d in zip(means, deviations, strict=True)]
+        pairs = [(self.largest / d, 0.0 - m / d) for m, d in zip(means, deviations, strict=True)]
         scale, offset = zip(*(pairs[::-1] if self.color == "BGR" else pairs), strict=True)
         return list(scale), list(offset)
 

@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 
 import keras_yolo_backbones as kyb
-from keras_yolo_backbones.images import letterbox, read_image
+from keras_yolo_backbones.preprocessing import BGR_PIXELS, RGB_PIXELS
 from keras_yolo_backbones.quantization.calibration import calibration_images
 
 SHAPE = (64, 64, 3)
@@ -25,7 +25,7 @@ def test_pixels_become_floats(photographs):
     assert len(samples) == 16
     assert (samples[0].shape, samples[0].dtype) == ((1, 64, 64, 3), np.float32)
     np.testing.assert_allclose(samples[3][0], photographs[3] / 255, atol=1e-7)
-    pixels = calibration_images(photographs, shape=SHAPE, scale=255)
+    pixels = calibration_images(photographs, shape=SHAPE, preprocessing=RGB_PIXELS)
     np.testing.assert_array_equal(pixels[3][0], photographs[3])
     assert len(samples[2:5]) == 3
 
@@ -69,9 +69,12 @@ def test_large_sources_are_sampled_evenly(photographs):
         (lambda x: x / 127.5 - 1, r"has values from -0\.\d+ to 1; this model takes \[0, 1\]"),
         (lambda x: x.astype(np.int64), "calibration images are int64; expected uint8 pixels or floats"),
         (lambda x: x[:, :32], r"calibration image 0: shape \(32, 64, 3\), the model takes \(64, 64, 3\)"),
-        (lambda x: x[..., :1], r"shape \(64, 64, 1\)"),
+        (lambda x: x[..., :1], r"shape \(64, 64, 1\), .*; pass arrays \(images, height, width, channels\)"),
+        (lambda x: x.transpose(0, 3, 1, 2), r"channels come last here: pass images\.transpose\(0, 2, 3, 1\)"),
+        (lambda x: [x, "a.jpg"], r"calibration image 16 is a name, 'a.jpg'; pass names as one list"),
+        (lambda _: ["no.jpg"] * 8, r"no\.jpg is no readable image: .*No such file"),
         (lambda x: np.where(np.arange(16).reshape(-1, 1, 1, 1) == 5, np.nan, x / 255), "calibration image 5 holds NaN"),
-        (lambda _: 7, "must be a folder, an array or an iterable of batches, not int"),
+        (lambda _: 7, "must be a folder, a list of image files, an array or an iterable of batches, not int"),
         (lambda _: [], "0 calibration images"),
         (lambda _: "no/such/folder", "no/such/folder is no folder"),
     ],
@@ -83,7 +86,7 @@ def test_bad_images(photographs, change, message):
 
 def test_a_model_that_divides_itself_wants_pixels(photographs):
     with pytest.raises(kyb.CalibrationError, match=r"no value above 0\.\d+; this model takes pixels 0…255"):
-        calibration_images(photographs / 255, shape=SHAPE, scale=255)
+        calibration_images(photographs / 255, shape=SHAPE, preprocessing=RGB_PIXELS)
 
 
 def test_unreadable_files_are_named(tmp_path, photographs):
@@ -101,20 +104,34 @@ def test_an_empty_folder(tmp_path):
         calibration_images(tmp_path, shape=SHAPE)
 
 
-def test_letterbox_keeps_proportions(photographs):
-    boxed = letterbox(photographs[0][:32], 128, 128)
-    assert (boxed.image.shape, boxed.scale, boxed.top, boxed.left) == ((128, 128, 3), 2.0, 32, 0)
-    assert (boxed.image[:32] == 114).all()
-    assert (boxed.image[96:] == 114).all()
-    assert letterbox(photographs[0], 64, 64).image.tolist() == photographs[0].tolist()
+def test_a_list_of_files_is_as_good_as_their_folder(tmp_path, photographs):
+    write_images(tmp_path, photographs)
+    files = sorted(tmp_path.iterdir())
+    folder, listed = (calibration_images(source, shape=SHAPE) for source in (tmp_path, [str(file) for file in files]))
+    assert folder.digest() == listed.digest()
 
 
-def test_odd_files_are_read_as_rgb(tmp_path, photographs):
-    grey = photographs[0][..., :1]
-    rgba = np.concatenate([photographs[0], grey], -1)
-    deep = photographs[0].astype(np.uint16) * 257
-    for name, image in (("grey", grey), ("rgba", rgba), ("deep", deep)):
-        path = tmp_path / f"{name}.png"
-        path.write_bytes(tf.io.encode_png(image).numpy())
-        expected = np.repeat(grey, 3, -1) if name == "grey" else photographs[0]
-        np.testing.assert_array_equal(read_image(path), expected)
+def test_pixels_are_made_what_the_model_takes(photographs):
+    samples = calibration_images(photographs, shape=SHAPE, preprocessing=BGR_PIXELS)
+    np.testing.assert_array_equal(samples[2][0], photographs[2][..., ::-1])
+    grey = calibration_images(photographs[..., :1], shape=(64, 64, 1))
+    assert grey[0].shape == (1, 64, 64, 1)
+
+
+def test_files_are_made_grey_for_one_channel(tmp_path, photographs):
+    write_images(tmp_path, photographs)
+    (first, *_) = calibration_images(tmp_path, shape=(64, 64, 1))
+    wanted = photographs[0] @ np.float32([0.299, 0.587, 0.114]) / 255
+    np.testing.assert_allclose(first[0, ..., 0], wanted, atol=0.5 / 255 + 1e-6)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda x: x * 0, "all calibration images are black"),
+        (lambda x: x / np.float32(255) / 255, "no value above 1/255 of white: were the pixels divided twice"),
+    ],
+)
+def test_a_set_that_can_hardly_be_right_is_warned_of(photographs, change, message):
+    with pytest.warns(UserWarning, match=message.replace("no value", "no calibration image has a value")):
+        calibration_images(change(photographs), shape=SHAPE)

@@ -33,7 +33,7 @@ def plan(model, photographs):
 def chosen(model, *names):
     graph = read(lower(model))
     labels = tensor_names(graph)
-    return sorted(labels[node] for node in float_nodes(graph, Scales(graph, 1.0), names))
+    return sorted(labels[node] for node in float_nodes(graph, Scales(graph, (0.0, 1.0)), names))
 
 
 @pytest.mark.parametrize(

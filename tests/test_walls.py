@@ -14,12 +14,16 @@ PACKAGE = "keras_yolo_backbones"
 
 FLOORS = (
     ("errors", "version", "quiet"),
-    ("arguments", "files", "images", "levels", "litert", "marks", "pixel_limit", "preprocessing", "provenance"),
+    (
+        *("arguments", "files", "images", "levels", "litert", "marks", "orientation", "pixel_limit"),
+        *("preprocessing", "provenance"),
+    ),
     ("blocks",),
     ("families.frame",),
     ("families",),
     ("registry",),
     ("graph",),
+    ("prepare",),
     ("weights.readers",),
     ("weights", "quantization", "quantization.tfmot"),
     ("export", "saving"),

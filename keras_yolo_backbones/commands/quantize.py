@@ -65,7 +65,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
 
         folder = check_directory(args.out)
         images = image_input(model)
-        samples = calibration_images(args.images, shape=images.sized(None), scale=images.largest)
+        samples = calibration_images(args.images, shape=images.sized(None), preprocessing=images.preprocessing)
     stem = "-".join(filter(None, [args.model, args.activation])) + "-qat"
     with working(console, f"planning on {len(samples)} images"):
         plan = quantization.plan(model, samples, method=args.method)

@@ -11,6 +11,7 @@ import numpy as np
 
 from keras_yolo_backbones.errors import ExportError
 from keras_yolo_backbones.graph.agreement import Agreement, agreement
+from keras_yolo_backbones.graph.rewrite import recast
 from keras_yolo_backbones.graph.running import run
 
 LEAST_SNR_DB = {"float32": 60.0, "float16": 20.0, "dynamic": 6.0, "int8": 3.0}
@@ -25,17 +26,20 @@ Runner = Callable[[Any], Mapping[str, np.ndarray]]
 """Runs an artifact on a batch, mostly (batch, height, width, channels) float32; returns float32 outputs by name."""
 
 
-def check_images(shape: tuple[int, int, int], largest: float, *, count: int = 1, seed: int = 0) -> np.ndarray:
+def check_images(
+    shape: tuple[int, int, int], span: tuple[float, float], *, count: int = 1, seed: int = 0
+) -> np.ndarray:
     """Random images to compare on: smooth, so that they look more like photographs than noise does.
 
     Returns:
-        (count, height, width, channels) float32 in [0, `largest`].
+        (count, height, width, channels) float32 within `span`.
     """
     random = np.random.default_rng(seed)
     height, width, channels = shape
     coarse = random.random((count, -(-height // 8), -(-width // 8), channels), np.float32)
     fine = coarse.repeat(8, 1).repeat(8, 2)[:, :height, :width]
-    return (fine * 0.8 + random.random(fine.shape, np.float32) * 0.2) * np.float32(largest)
+    low, high = map(np.float32, span)
+    return (fine * 0.8 + random.random(fine.shape, np.float32) * 0.2) * (high - low) + low
 
 
 def compare(
@@ -46,21 +50,24 @@ def compare(
     what: str,
     least_snr_db: float,
     reference: Runner | None = None,
+    advice: str = "Check that the weights are trained and finite.",
 ) -> dict[str, Agreement]:
     """Run the artifact and the model on the same batches and compare every output.
 
     Args:
-        model: the model as the user gave it, not what was converted.
+        model: the model as the user gave it, not what was converted. One that computes in less than float32 is asked in
+            float32, for its own rounding is no fault of the artifact.
         runner: the artifact.
         images: batches.
         what: the artifact, for the error message.
         least_snr_db: the bound.
         reference: what the model gives on such a batch, where the artifact takes something else than the model.
+        advice: what the user can do about an artifact that is too weak.
 
     Raises:
         ExportError: an output is missing, has another shape, is not finite or is weaker than the bound.
     """
-    expected = reference or functools.partial(run, model)
+    expected = reference or functools.partial(run, in_float32(model))
     pairs = [(dict(expected(batch)), dict(runner(batch))) for batch in images]
     names, given = list(pairs[0][0]), list(pairs[0][1])
     if sorted(names) != sorted(given):
@@ -75,8 +82,12 @@ def compare(
     weak = [f"{name} {result.snr_db:.1f} dB" for name, result in found.items() if not result.snr_db >= least_snr_db]
     if weak:
         raise ExportError(
-            f"{what} does not follow the model: {', '.join(weak)}; at least {least_snr_db:g} dB are expected. "
-            "Check that the weights are trained and finite and that the calibration images look like those in use; "
-            "least_snr_db=… sets another bound."
+            f"{what} does not follow the model: {', '.join(weak)}; at least {least_snr_db:g} dB are expected. {advice}"
         )
     return found
+
+
+def in_float32(model: Any) -> Any:
+    """The float32 twin of a model in which some layer computes in less; every other model itself."""
+    kinds = {getattr(layer, "compute_dtype", "float32") for layer in model.layers}
+    return recast(model, "float32") if kinds & {"float16", "bfloat16"} else model

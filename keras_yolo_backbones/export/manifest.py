@@ -78,7 +78,7 @@ def make_manifest(
             "layout": "NHWC",
             **quantization.get(images.name, {"dtype": "float32"}),
         },
-        "preprocessing": preprocessing(images),
+        "preprocessing": images.preprocessing.describe(),
         "outputs": {
             name: {**_output(name, tensor, size), **quantization.get(name, {"dtype": "float32"})}
             for name, tensor in named_outputs(model).items()
@@ -99,16 +99,6 @@ def origins(model: keras.Model) -> dict[str, Any]:
     """Where the weights come from: `weights`, and `other_weights` if the model has weights of several origins."""
     found = [dataclasses.asdict(provenance) for provenance in every_provenance(model)]
     return {"weights": found[0] if found else None, **({"other_weights": found[1:]} if found[1:] else {})}
-
-
-def preprocessing(images: ImageInput) -> dict[str, Any]:
-    """What has to be done to a photograph before a model gets it."""
-    return {
-        "color": "RGB",
-        "range": [0, images.largest],
-        "resize": "letterbox: keep proportions, centre, pad with 114",
-        "divide_pixels_by": 1 if images.largest == 255 else 255,
-    }
 
 
 def write_manifest(manifest: Mapping[str, Any], path: Path) -> None:

@@ -29,6 +29,10 @@ from keras_yolo_backbones.quantization.lower import lower
 from keras_yolo_backbones.quantization.tfmot.engine import is_tfmot, tfmot_function, tfmot_input
 
 PRECISIONS = ("float32", "float16", "dynamic", "int8")
+_ADVICE = (
+    "Check that the weights are trained and finite and that the calibration images look like those in use; "
+    "least_snr_db=… sets another bound."
+)
 INPUT_TYPES = {"int8": tf.int8, "uint8": tf.uint8, "float32": tf.float32}
 
 
@@ -78,7 +82,7 @@ def export_tflite(
     bound = LEAST_SNR_DB[precision] if least_snr_db is None else least_snr_db
     samples = None
     if calibration is not None:
-        samples = calibration_images(calibration, shape=size, scale=images.largest)
+        samples = calibration_images(calibration, shape=size, preprocessing=images.preprocessing)
     # The converter's own calibration knows no exceptions; a plan gives the same file and does.
     options: dict[str, Any] = {"image_size": image_size, "keep_float": keep_float}
     planned = quantize_aware(model, samples, **options) if keep_float else model
@@ -90,9 +94,10 @@ def export_tflite(
         listed = operators(temporary)
         if precision == "int8":
             _check_integer(listed, input_type or "int8", conversions(planned))
-        batches: Sequence[np.ndarray] = samples[:4] if samples is not None else [check_images(size, images.largest)]
+        random = check_images(size, images.preprocessing.range)
+        batches: Sequence[np.ndarray] = samples[:4] if samples is not None else [random]
         runner = LiteModel(temporary)
-        found = compare(model, runner, batches, what=target.name, least_snr_db=bound)
+        found = compare(model, runner, batches, what=target.name, least_snr_db=bound, advice=_ADVICE)
         manifest = make_manifest(
             model,
             images,
@@ -183,12 +188,13 @@ def _representative(samples: Calibration, name: str) -> Iterator[dict[str, np.nd
     So the input's range is the whole range whatever the images, its scale exactly 1/255, and a byte of the camera is a
     byte of the network.
     """
+    low, high = samples.preprocessing.range
     for index in range(len(samples)):
         image = samples[index]
         if index == 0:
             image = image.copy()
-            image[:, 0, 0] = 0
-            image[:, -1, -1] = samples.scale
+            image[:, 0, 0] = low
+            image[:, -1, -1] = high
         yield {name: image}
 
 

@@ -68,11 +68,11 @@ class Extractor:
         self.batch_size, self.channels = batch_size, {name: tensor.shape[-1] for name, tensor in outputs.items()}
         shape = (batch_size, self.height, self.width, 3)
         call = frozen_function(fuse(model), tf.TensorSpec(shape, tf.float32, name=images.name))
-        unit, reduce = images.largest / 255, POOLS[pool]
+        reduce, prepared, self.padding = POOLS[pool], images.preprocessing.apply, images.preprocessing.padding
 
         @tf.function(input_signature=[tf.TensorSpec(shape, tf.uint8)], autograph=False)
         def network(pixels: tf.Tensor) -> dict[str, tf.Tensor]:
-            return {name: reduce(tensor, (1, 2)) for name, tensor in call(tf.cast(pixels, tf.float32) * unit).items()}
+            return {name: reduce(tensor, (1, 2)) for name, tensor in call(prepared(pixels)).items()}
 
         self.network = network
 
@@ -139,7 +139,7 @@ class Extractor:
         """Index and pixels of every image that tf.data can decode, in order; the others are left out."""
 
         def read(index: tf.Tensor, file: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-            return index, letterbox_file(tf.io.read_file(file), self.height, self.width)[0]
+            return index, letterbox_file(tf.io.read_file(file), self.height, self.width, self.padding)[0]
 
         threads = os.cpu_count() or 1
         dataset = tf.data.Dataset.from_tensor_slices(files).enumerate()
@@ -149,7 +149,7 @@ class Extractor:
     def _second_try(self, file: str) -> np.ndarray | str:
         """An image that tf.data gave no pixels for, read in Python: its pixels after all, or the reason."""
         try:
-            return letterbox(read_image(Path(file)), self.height, self.width).image
+            return letterbox(read_image(Path(file)), self.height, self.width, padding=self.padding).image
         except (ValueError, OSError, tf.errors.OpError) as error:
             return str(error)
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
+import re
 from typing import NamedTuple
 
 import keras
 
 from keras_yolo_backbones.errors import ArgumentError, ExportError
 from keras_yolo_backbones.graph.read import functional, read
+from keras_yolo_backbones.preprocessing import RGB, RGB_PIXELS, Preprocessing, for_channels
+from keras_yolo_backbones.provenance import get_provenance
 
 
 class ImageInput(NamedTuple):
@@ -16,18 +20,20 @@ class ImageInput(NamedTuple):
     Attributes:
         name: of the input, `"images"` for the backbones.
         shape: (height, width, channels); height and width may be `None`.
-        largest: the largest pixel value: 1.0, or 255.0 if the model divides by itself.
+        preprocessing: what is done to the bytes of a photograph to get what the model takes.
+        stride: height and width are multiples of it: the largest stride of the model's levels, 1 if it has none.
     """
 
     name: str
     shape: tuple[int | None, int | None, int]
-    largest: float
+    preprocessing: Preprocessing = RGB
+    stride: int = 1
 
     def sized(self, image_size: int | tuple[int, int] | None) -> tuple[int, int, int]:
         """The shape with `image_size` (a side, or height and width) in place of what the model leaves open.
 
         Raises:
-            ArgumentError: the size is missing, or another than the model's own.
+            ArgumentError: the size is missing, is not the model's own, or is no multiple of its largest stride.
         """
         height, width, channels = self.shape
         if image_size is None:
@@ -45,11 +51,23 @@ class ImageInput(NamedTuple):
                 f"image_size {wanted}: the model was built for ({height}, {width}); "
                 f"build it with input_shape=({wanted[0]}, {wanted[1]}, {channels}), or with None for both."
             )
+        self.check_size(wanted, "image_size")
         return (*wanted, channels)
+
+    def check_size(self, size: tuple[int, ...], what: str) -> None:
+        """Raise `ArgumentError` unless a model that leaves its size open takes images of this height and width."""
+        for own, side in zip(self.shape[:2], size, strict=True):
+            if own is None and side % self.stride:
+                below, above = side // self.stride * self.stride, -(-side // self.stride) * self.stride
+                raise ArgumentError(
+                    f"{what} {tuple(size)}: {side} is no multiple of {self.stride}, the model's largest stride; use "
+                    f"{f'{below} or ' if below else ''}{above}, or letterbox the images to that."
+                )
 
     def any_size(self, side: int = 128) -> tuple[int, int, int]:
         """The shape with `side` in place of what the model leaves open: a size to try it on."""
         height, width, channels = self.shape
+        side = -(-side // self.stride) * self.stride
         return height or side, width or side, channels
 
 
@@ -61,15 +79,35 @@ def image_input(model: keras.Model) -> ImageInput:
             f"model {model.name!r} takes {shapes}; expected one input of images (batch, height, width, channels)."
         )
     tensor = model.inputs[0]
-    return ImageInput(tensor.name, tuple(tensor.shape[1:]), _largest_pixel(model))
+    return ImageInput(tensor.name, tuple(tensor.shape[1:]), _preprocessing(model), largest_stride(model))
 
 
-def _largest_pixel(model: keras.Model) -> float:
-    """255 if all that the model does with its images is to divide them by 255, otherwise 1."""
+def largest_stride(model: keras.Model) -> int:
+    """2ⁿ for the highest level Pn among the outputs of `model`, 1 if none is called so."""
+    levels = [int(found[1]) for name in named_outputs(model) if (found := re.fullmatch(r"P([1-9])", name))]
+    return 2 ** max(levels, default=0)
+
+
+def _preprocessing(model: keras.Model) -> Preprocessing:
+    """What the model's weights take; if all that it does with its images is to divide them by 255, pixels."""
+    contract = for_channels(model.inputs[0].shape[-1])
+    provenance = get_provenance(model)
+    if provenance and provenance.preprocessing != RGB:
+        return provenance.preprocessing
+    return dataclasses.replace(contract, largest=RGB_PIXELS.largest) if _divides_pixels(model) else contract
+
+
+def _divides_pixels(model: keras.Model) -> bool:
     graph = read(model)
     consumers = [node.layer for node in graph.consumers(graph.nodes[0])]
-    rescales = [isinstance(layer, keras.layers.Rescaling) and abs(layer.scale * 255 - 1) < 1e-3 for layer in consumers]
-    return 255.0 if rescales and all(rescales) else 1.0
+    return bool(consumers) and all(map(_divides, consumers))
+
+
+def _divides(layer: keras.Layer) -> bool:
+    """Whether a layer multiplies by 1/255."""
+    if not isinstance(layer, keras.layers.Rescaling) or not isinstance(layer.scale, (int, float)):
+        return False
+    return abs(layer.scale * 255 - 1) < 1e-3
 
 
 def named_outputs(model: keras.Model) -> dict[str, keras.KerasTensor]:

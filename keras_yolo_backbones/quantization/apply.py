@@ -24,7 +24,7 @@ from keras_yolo_backbones.quantization.scales import Scales, carried, is_symmetr
 def apply(
     plan: Plan,
     primitive: keras.Model,
-    largest: float,
+    images: tuple[float, float],
     *,
     learn_ranges: bool = False,
     keep_float: Sequence[str] = (),
@@ -34,7 +34,7 @@ def apply(
     Args:
         plan: made for this model.
         primitive: from `lower`.
-        largest: the largest pixel value that the model takes.
+        images: the smallest and the largest value that an image can hold.
         learn_ranges: whether ranges are trainable.
         keep_float: layers that are computed in float, see `float_nodes`.
 
@@ -43,7 +43,7 @@ def apply(
         CalibrationError: the plan lacks a tensor or kernel of the model.
     """
     graph = read(primitive)
-    scales = Scales(graph, largest)
+    scales = Scales(graph, images)
     floats = float_nodes(graph, scales, keep_float)
     return rebuild(graph, _FakeQuantization(graph, scales, plan, learn_ranges, floats))
 

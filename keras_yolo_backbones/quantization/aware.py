@@ -68,9 +68,9 @@ def quantize_aware(
         raise ArgumentError(
             f"the plan for {ready.model!r} is not symmetric; make it by plan(…, symmetric=True), or pass images."
         )
-    largest = image_input(model).largest
+    preprocessing = image_input(model).preprocessing
     if engine == "tfmot":
         from keras_yolo_backbones.quantization.tfmot.engine import apply_tfmot
 
-        return apply_tfmot(ready, primitive, largest)
-    return apply(ready, primitive, largest, learn_ranges=learn_ranges, keep_float=keep_float)
+        return apply_tfmot(ready, primitive, preprocessing)
+    return apply(ready, primitive, preprocessing.range, learn_ranges=learn_ranges, keep_float=keep_float)

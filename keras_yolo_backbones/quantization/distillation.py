@@ -68,7 +68,7 @@ def distill(
     check_model(student, "student")
     _check(teacher, student, epochs, batch_size, learning_rate)
     signature = image_input(teacher)
-    samples = calibration_images(images, shape=signature.sized(image_size), scale=signature.largest)
+    samples = calibration_images(images, shape=signature.sized(image_size), preprocessing=signature.preprocessing)
     training, held_out = _split(samples)
     run = _Run(teacher, student, epochs * math.ceil(len(training) / batch_size), learning_rate)
     job: dict[str, Any] = {"epochs": epochs, "batch_size": batch_size, "learning_rate": learning_rate, "seed": seed}

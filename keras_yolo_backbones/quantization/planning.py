@@ -73,9 +73,9 @@ def plan_lowered(
     if method not in NARROWING:
         raise one_of("method", method, NARROWING)
     images = image_input(model)
-    samples = calibration_images(calibration, shape=images.sized(image_size), scale=images.largest)
+    samples = calibration_images(calibration, shape=images.sized(image_size), preprocessing=images.preprocessing)
     graph = read(primitive)
-    scales, names = Scales(graph, images.largest, symmetric=symmetric), tensor_names(graph)
+    scales, names = Scales(graph, images.preprocessing.range, symmetric=symmetric), tensor_names(graph)
     kept = [node for node in graph.nodes if not scales.absorbed(node)]
     groups = {node: names[scales.group(node)] for node in kept}
     ranges = {groups[node]: fixed for node in kept if (fixed := scales.fixed(node))}

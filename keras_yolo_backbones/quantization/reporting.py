@@ -136,7 +136,9 @@ def report(model: keras.Model, int8_file: str | os.PathLike[str], images: Any) -
     path = Path(int8_file)
     lite = LiteModel(path)
     signature = image_input(model)
-    samples = calibration_images(images, shape=lite.input_shape, scale=signature.largest, fewest=1, most=MOST)
+    samples = calibration_images(
+        images, shape=lite.input_shape, preprocessing=signature.preprocessing, fewest=1, most=MOST
+    )
     graph = read(lower(model))
     names = tensor_names(graph)
     tensors = _named_tensors(path, set(names.values()))

@@ -44,13 +44,13 @@ class Scales:
 
     Attributes:
         graph: from `lower`.
-        largest: the largest pixel value that the model takes.
+        images: the smallest and the largest value that an image can hold.
         symmetric: whether the range of images is to have its zero in the middle.
     """
 
-    def __init__(self, graph: Graph, largest: float, *, symmetric: bool = False) -> None:
+    def __init__(self, graph: Graph, images: Range, *, symmetric: bool = False) -> None:
         self.graph = graph
-        self.largest = largest
+        self.images = images
         self.symmetric = symmetric
         self._parent: dict[Node, Node] = {}
         self._fixed: dict[Node, Range] = {}
@@ -105,7 +105,7 @@ class Scales:
 
     def _own_fixed(self, node: Node) -> Range | None:
         if isinstance(node.layer, keras.layers.InputLayer):
-            return balanced((0.0, self.largest)) if self.symmetric else (0.0, self.largest)
+            return balanced(self.images) if self.symmetric else self.images
         return FIXED.get(activation_of(node.layer))
 
 

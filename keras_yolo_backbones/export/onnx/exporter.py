@@ -21,7 +21,6 @@ from keras_yolo_backbones.export.manifest import (
     is_level,
     make_manifest,
     origins,
-    preprocessing,
     write_manifest,
 )
 from keras_yolo_backbones.export.onnx.channels_first import SCORES, VALUES, attention_channels_first
@@ -73,7 +72,7 @@ def export_onnx(model: keras.Model, path: str | os.PathLike[str], *, opset: int 
         found = compare(
             model,
             lambda batch: run_onnx(temporary, images.name, batch, layout),
-            [check_images(images.any_size(), images.largest, count=2)],
+            [check_images(images.any_size(), images.preprocessing.range, count=2)],
             what=target.name,
             least_snr_db=LEAST_SNR_DB["float32"],
         )
@@ -158,7 +157,7 @@ def _metadata(model: keras.Model, layout: str) -> dict[str, str]:
         "model": model.name,
         "layout": layout.upper(),
         "levels": json.dumps(levels),
-        "preprocessing": json.dumps(preprocessing(image_input(model))),
+        "preprocessing": json.dumps(image_input(model).preprocessing.describe()),
         "keras_yolo_backbones": __version__,
         **_origin(model),
     }

@@ -13,7 +13,7 @@ from keras_yolo_backbones.export.tf_serving.session import ServingSession
 from keras_yolo_backbones.graph.agreement import Agreement
 from keras_yolo_backbones.graph.running import run
 from keras_yolo_backbones.graph.signature import ImageInput
-from keras_yolo_backbones.images import letterbox
+from keras_yolo_backbones.images import decode, letterbox
 
 CHECKED_ON = "2 random images per signature"
 
@@ -59,11 +59,11 @@ def samples(kind: tf.DType, images: ImageInput) -> Any:
     """Two random images: floats, pixels, or (for strings) PNG files, one larger than the model takes, one smaller."""
     height, width, channels = images.any_size()
     if kind == tf.float32:
-        return check_images((height, width, channels), images.largest, count=2)
+        return check_images((height, width, channels), images.preprocessing.range, count=2)
     if kind == tf.uint8:
-        return np.rint(check_images((height, width, channels), 255, count=2)).astype(np.uint8)
+        return np.rint(check_images((height, width, channels), (0, 255), count=2)).astype(np.uint8)
     sizes = (height + height // 3 + 1, width * 2), (max(1, height // 2), max(1, width // 3))
-    pixels = [np.rint(check_images((*size, 3), 255)[0]).astype(np.uint8) for size in sizes]
+    pixels = [np.rint(check_images((*size, 3), (0, 255))[0]).astype(np.uint8) for size in sizes]
     return [tf.io.encode_png(image).numpy() for image in pixels]
 
 
@@ -72,12 +72,13 @@ def _reference(model: keras.Model, images: ImageInput, batch: Any) -> dict[str, 
     geometry: dict[str, np.ndarray] = {}
     if isinstance(batch, list):
         height, width, _ = images.any_size()
-        boxed = [letterbox(tf.io.decode_image(file, 3).numpy(), height, width) for file in batch]
+        bars = images.preprocessing.padding
+        boxed = [letterbox(decode(file).numpy(), height, width, padding=bars) for file in batch]
         geometry["scale"] = np.array([box.scale for box in boxed], np.float32)
         geometry["padding"] = np.array([(box.top, box.left) for box in boxed], np.float32)
         batch = np.stack([box.image for box in boxed])
     if batch.dtype == np.uint8:
-        batch = batch.astype(np.float32) * np.float32(images.largest / 255)
+        batch = images.preprocessing.apply(batch)
     return run(model, batch) | geometry
 
 

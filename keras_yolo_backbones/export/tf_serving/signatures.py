@@ -12,12 +12,13 @@ from keras_yolo_backbones.errors import ArgumentError, one_of
 from keras_yolo_backbones.export.function import frozen_function
 from keras_yolo_backbones.graph.signature import ImageInput, named_outputs
 from keras_yolo_backbones.images import letterbox_file
+from keras_yolo_backbones.preprocessing import GREY
 
 SIGNATURES = ("serving_default", "uint8", "encoded", "embedding", "encoded_embedding")
 """What each takes and gives:
 
 - `serving_default`: float32 images as the model takes them -> the model's outputs.
-- `uint8`: raw pixels 0…255 -> the model's outputs.
+- `uint8`: raw pixels 0…255, RGB whatever the model takes -> the model's outputs.
 - `encoded`: `image_bytes`, JPEG or PNG files of any size -> the model's outputs, `scale` and `padding`, for which see
   `letterboxed`.
 - `embedding`: float32 images -> every level, averaged over its cells: (batch, channels).
@@ -78,14 +79,11 @@ def build_signatures(model: keras.Model, images: ImageInput, names: tuple[str, .
     pixels = tf.TensorSpec((None, *images.shape), tf.uint8, name=images.name)
     files = tf.TensorSpec((None,), tf.string, name=ENCODED)
     network = _any_batch(frozen_function(model, floats, jit_compile=xla))
-    unit = images.largest / 255
-
-    def from_pixels(pixels: tf.Tensor) -> tf.Tensor:
-        return tf.cast(pixels, tf.float32) * unit if unit != 1 else tf.cast(pixels, tf.float32)
+    from_pixels = images.preprocessing.apply
 
     def from_files(files: tf.Tensor) -> Tensors:
         height, width, _ = images.any_size()
-        frames, scale, padding = letterboxed(files, height, width)
+        frames, scale, padding = letterboxed(files, height, width, images.preprocessing.padding)
         return {**network(from_pixels(frames)), "scale": scale, "padding": padding}
 
     made: dict[str, tuple[tf.TensorSpec, Callable[[tf.Tensor], Tensors]]] = {
@@ -98,7 +96,9 @@ def build_signatures(model: keras.Model, images: ImageInput, names: tuple[str, .
     return {name: _signature(*made[name]) for name in names}
 
 
-def letterboxed(files: tf.Tensor, height: int, width: int) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+def letterboxed(
+    files: tf.Tensor, height: int, width: int, color: tuple[int, ...] = (GREY, GREY, GREY)
+) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
     """Decode JPEG, PNG, BMP or GIF files and fit each into a frame, in graph.
 
     A point (x, y) of the frame is the point ((x − left) / scale, (y − top) / scale) of the image.
@@ -107,6 +107,7 @@ def letterboxed(files: tf.Tensor, height: int, width: int) -> tuple[tf.Tensor, t
         files: (batch,) strings.
         height: of the frame, in pixels.
         width: of the frame, in pixels.
+        color: of the bars.
 
     Returns:
         Frames (batch, height, width, 3) uint8; scale (batch,) float32, frame pixels per image pixel; padding
@@ -119,7 +120,7 @@ def letterboxed(files: tf.Tensor, height: int, width: int) -> tuple[tf.Tensor, t
         tf.TensorSpec((2,), tf.float32),
     )
     with tf.name_scope("letterbox"):
-        return tf.map_fn(lambda file: letterbox_file(file, height, width), files, fn_output_signature=kinds)
+        return tf.map_fn(lambda file: letterbox_file(file, height, width, color), files, fn_output_signature=kinds)
 
 
 def pooled(outputs: Tensors) -> Tensors:

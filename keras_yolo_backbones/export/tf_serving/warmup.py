@@ -18,7 +18,7 @@ from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from keras_yolo_backbones.errors import ExportError
 from keras_yolo_backbones.export.tf_serving.session import ServingSession
 from keras_yolo_backbones.graph.signature import ImageInput
-from keras_yolo_backbones.images import PADDING
+from keras_yolo_backbones.preprocessing import GREY, Preprocessing
 
 WARMUP = Path("assets.extra") / "tf_serving_warmup_requests"
 MOST_RECORDS = 1000
@@ -68,7 +68,7 @@ def write_warmup(
         for signature, definition in session.signatures.items():
             ((key, tensor),) = definition.inputs.items()
             for size in batch_sizes:
-                grey = _grey(tf.as_dtype(tensor.dtype), (size, *images.any_size()), images.largest)
+                grey = _grey(tf.as_dtype(tensor.dtype), (size, *images.any_size()), images.preprocessing)
                 writer.write(_serialize(model, Request(signature, {key: grey})))
                 count += 1
     return count
@@ -105,13 +105,14 @@ def _serialize(model: str, request: Request) -> bytes:
     return log.SerializeToString()
 
 
-def _grey(kind: tf.DType, shape: tuple[int, ...], largest: float) -> Any:
+def _grey(kind: tf.DType, shape: tuple[int, ...], preprocessing: Preprocessing) -> Any:
     """Grey images as a `TensorProto`, in which one value stands for all."""
-    proto = tf.make_tensor_proto(PADDING / 255 * largest, tf.float32)
+    low, high = preprocessing.range
+    proto = tf.make_tensor_proto(low + GREY / 255 * (high - low), tf.float32)
     if kind == tf.uint8:
-        proto = tf.make_tensor_proto(PADDING, tf.uint8)
+        proto = tf.make_tensor_proto(GREY, tf.uint8)
     if kind == tf.string:
-        file = tf.io.encode_jpeg(np.full(shape[1:], PADDING, np.uint8)).numpy()
+        file = tf.io.encode_jpeg(np.full(shape[1:], GREY, np.uint8)).numpy()
         return tf.make_tensor_proto([file] * shape[0])
     proto.tensor_shape.CopyFrom(tf.TensorShape(shape).as_proto())
     return proto

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Callable
 from typing import Any
@@ -12,8 +13,9 @@ from keras import tree
 
 from keras_yolo_backbones.graph.ir import Node, Value
 from keras_yolo_backbones.graph.read import read
-from keras_yolo_backbones.graph.signature import ImageInput
+from keras_yolo_backbones.graph.signature import ImageInput, largest_stride
 from keras_yolo_backbones.graph.twin import build_twin
+from keras_yolo_backbones.preprocessing import Preprocessing, for_channels
 from keras_yolo_backbones.provenance import get_provenance, set_provenance
 from keras_yolo_backbones.quantization.apply import clipped
 from keras_yolo_backbones.quantization.kernels import QUANTIZED
@@ -37,13 +39,13 @@ def toolbox() -> Any:
     return parts
 
 
-def apply_tfmot(plan: Plan, primitive: keras.Model, largest: float) -> Any:
+def apply_tfmot(plan: Plan, primitive: keras.Model, preprocessing: Preprocessing) -> Any:
     """Put a plan into the tf_keras twin of a lowered model, through `quantize_annotate_layer` and `quantize_apply`.
 
     Args:
         plan: made for this model.
         primitive: from `lower`.
-        largest: the largest pixel value that the model takes.
+        preprocessing: what the model takes.
 
     Returns:
         A `tf_keras.Model` with the same inputs and output names.
@@ -57,7 +59,7 @@ def apply_tfmot(plan: Plan, primitive: keras.Model, largest: float) -> Any:
     parts = toolbox()
     annotate = parts.tfmot.quantization.keras.quantize_annotate_layer
     graph = read(primitive)
-    scales, names = Scales(graph, largest), tensor_names(graph)
+    scales, names = Scales(graph, preprocessing.range), tensor_names(graph)
     conversions: dict[Any, Any] = {}
 
     def quantized(node: Node) -> tuple[float, float]:
@@ -88,6 +90,7 @@ def apply_tfmot(plan: Plan, primitive: keras.Model, largest: float) -> Any:
         aware = parts.tfmot.quantization.keras.quantize_apply(flat, scheme=parts.AsAnnotated())
     model = tf_keras.Model(aware.input, tree.pack_sequence_as(outputs, aware.outputs), name=graph.name)
     set_provenance(model, get_provenance(primitive))
+    model._kyb_preprocessing = preprocessing
     return model
 
 
@@ -102,8 +105,11 @@ def is_tfmot(model: Any) -> bool:
 def tfmot_input(model: Any) -> ImageInput:
     """The image input of such a model."""
     (tensor,) = model.inputs
-    first = next(layer for layer in model.layers if layer.name == f"quant_{model.input_names[0]}.quant")
-    return ImageInput(model.input_names[0], tuple(tensor.shape[1:]), first.quantize_config.output[1])
+    shape, preprocessing = tuple(tensor.shape[1:]), getattr(model, "_kyb_preprocessing", None)
+    if preprocessing is None:  # a copy that tf_keras made
+        first = next(layer for layer in model.layers if layer.name == f"quant_{model.input_names[0]}.quant")
+        preprocessing = dataclasses.replace(for_channels(shape[-1]), largest=first.quantize_config.output[1])
+    return ImageInput(model.input_names[0], shape, preprocessing, largest_stride(model))
 
 
 def tfmot_function(model: Any, images: tf.TensorSpec) -> Callable[[tf.Tensor], dict[str, tf.Tensor]]:
