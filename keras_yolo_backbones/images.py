@@ -12,7 +12,9 @@ import numpy as np
 
 from keras_yolo_backbones.errors import ArgumentError
 from keras_yolo_backbones.orientation import jpeg_orientation, tiff_orientation, upright
+from keras_yolo_backbones.pixel_limit import MAX_PIXELS, within_limit
 from keras_yolo_backbones.preprocessing import GREY
+from keras_yolo_backbones.webp import webp_exif, webp_size
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
 _WITH_PILLOW = (".tif", ".tiff")
@@ -74,25 +76,37 @@ def read_image(path: Path) -> np.ndarray:
     try:
         image = _decoded(path.read_bytes())
     except (tf.errors.InvalidArgumentError, OSError, ValueError) as error:
-        reason = str(getattr(error, "message", error)).split("\n")[0]
-        raise ValueError(f"{path} is no readable image: {reason}") from None
+        raise ValueError(f"{path} is no readable image: {_reason(error)}") from None
     if image.size == 0:
         raise ValueError(f"{path} is an empty image")
     return image
 
 
+def _reason(error: Exception) -> str:
+    """What an error says, in one line. A check of TensorFlow says it in several, in quotes."""
+    text = str(getattr(error, "message", error))
+    _, is_check, said = text.partition("Summarized data: ")
+    if not is_check:
+        return text.split("\n")[0]
+    return " ".join(line.removeprefix("b'").removesuffix("'") for line in said.splitlines())
+
+
 def decode(file: Any) -> Any:
-    """The pixels of a JPEG, PNG, BMP or GIF file, upright; in eager TensorFlow or in a graph.
+    """The pixels of a JPEG, PNG or BMP file, upright; in eager TensorFlow or in a graph.
 
     Args:
         file: scalar string tensor, the file's content.
 
     Returns:
         (height, width, 3) uint8 tensor, RGB.
+
+    Raises:
+        tf.errors.InvalidArgumentError: no such file, or one of more pixels than `MAX_PIXELS`.
     """
     import tensorflow as tf
 
-    pixels = tf.ensure_shape(tf.io.decode_image(file, channels=3, expand_animations=False), (None, None, 3))
+    pixels = tf.io.decode_image(within_limit(file), channels=3, expand_animations=False)
+    pixels = tf.ensure_shape(pixels, (None, None, 3))
     return tf.ensure_shape(upright(pixels, jpeg_orientation(file)), (None, None, 3))
 
 
@@ -101,12 +115,17 @@ def _decoded(content: bytes) -> np.ndarray:
     import tensorflow as tf
 
     if content[:4] == b"RIFF" and content[8:12] == b"WEBP":
-        frames = tf.io.decode_webp(content)[..., :3]
-        orientation = tf.constant(tiff_orientation(_webp_exif(content)), tf.int64)
-        return upright(frames[0] if frames.shape.rank == 4 else frames, orientation).numpy()
+        _check_pixels(*webp_size(content))
+        orientation = tf.constant(tiff_orientation(webp_exif(content)), tf.int64)
+        return upright(tf.io.decode_webp(content)[0, ..., :3], orientation).numpy()
     if content[:4] in (b"II*\0", b"MM\0*"):
         return _with_pillow(content)
     return decode(content).numpy()
+
+
+def _check_pixels(width: int, height: int) -> None:
+    if width * height > MAX_PIXELS:
+        raise ValueError(f"the image has {width * height} pixels, more than the limit of {MAX_PIXELS}")
 
 
 def _with_pillow(content: bytes) -> np.ndarray:
@@ -118,20 +137,10 @@ def _with_pillow(content: bytes) -> np.ndarray:
         raise ValueError("it is a TIFF; install pillow to read it, or convert it to PNG") from None
     try:
         with warnings.catch_warnings(action="ignore"), Image.open(io.BytesIO(content)) as image:
+            _check_pixels(*image.size)
             return np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise ValueError(str(error)) from None
-
-
-def _webp_exif(content: bytes) -> bytes:
-    """The EXIF chunk of a WebP file; a RIFF chunk is four letters, its size, and so many bytes, padded to even."""
-    at = 12
-    while at + 8 <= len(content):
-        size = int.from_bytes(content[at + 4 : at + 8], "little")
-        if content[at : at + 4] == b"EXIF":
-            return content[at + 8 : at + 8 + size]
-        at += 8 + size + size % 2
-    return b""
 
 
 def with_channels(image: np.ndarray, channels: int) -> np.ndarray:
@@ -202,7 +211,7 @@ def letterbox_file(
     """What `letterbox` does, in a TensorFlow graph, on the content of an image file; the same to the byte.
 
     Args:
-        file: scalar string tensor: a JPEG, PNG, BMP or GIF file.
+        file: scalar string tensor: a JPEG, PNG or BMP file.
         height: of the frame, in pixels.
         width: of the frame, in pixels.
         padding: colour of the bars, red, green, blue.

@@ -13,6 +13,8 @@ import keras_yolo_backbones as kyb
 from keras_yolo_backbones import images
 from keras_yolo_backbones.images import decode, find_images, letterbox, read_image
 from keras_yolo_backbones.orientation import jpeg_orientation
+from keras_yolo_backbones.pixel_limit import within_limit
+from keras_yolo_backbones.webp import webp_size
 
 
 def saved(pixels, kind, orientation=None, **options):
@@ -85,6 +87,28 @@ def test_other_kinds_are_read(tmp_path, scene, kind, options):
     if kind in ("WEBP", "TIFF"):
         file.write_bytes(saved(scene, kind, 6, **options))
         np.testing.assert_array_equal(read_image(file), np.rot90(scene, -1))
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "BMP", "TIFF", "WEBP"])
+def test_what_would_fill_memory_is_refused_by_its_header(tmp_path, monkeypatch, scene, kind):
+    file = tmp_path / "a.image"
+    file.write_bytes(saved(scene, kind))
+    assert read_image(file).shape == scene.shape
+    monkeypatch.setattr(images, "MAX_PIXELS", 2559)
+    monkeypatch.setattr(images, "within_limit", lambda content: within_limit(content, 2559))
+    with pytest.raises(ValueError, match=r"2560.*pixels, more than the limit of.*2559"):
+        read_image(file)
+
+
+def test_sizes_of_all_kinds_of_webp(scene):
+    for options in ({"lossless": True}, {"quality": 50}, {"orientation": 6}):
+        assert webp_size(saved(scene, "WEBP", **options)) == (64, 40)
+    frames, content = [Image.fromarray(scene), Image.fromarray(255 - scene)], io.BytesIO()
+    frames[0].save(content, "WEBP", save_all=True, append_images=frames[1:])
+    with pytest.raises(ValueError, match="animated WebP files are not read"):
+        webp_size(content.getvalue())
+    with pytest.raises(ValueError, match="says no size"):
+        webp_size(saved(scene, "WEBP")[:22])
 
 
 def test_what_cannot_be_read_is_named(tmp_path, scene, monkeypatch):

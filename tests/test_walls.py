@@ -16,7 +16,7 @@ FLOORS = (
     ("errors", "version", "quiet"),
     (
         *("arguments", "files", "images", "levels", "litert", "marks", "orientation", "pixel_limit"),
-        *("preprocessing", "provenance"),
+        *("preprocessing", "provenance", "webp"),
     ),
     ("blocks",),
     ("families.frame",),

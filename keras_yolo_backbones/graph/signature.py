@@ -11,7 +11,7 @@ import keras
 from keras_yolo_backbones.errors import ArgumentError, ExportError
 from keras_yolo_backbones.graph.read import functional, read
 from keras_yolo_backbones.preprocessing import RGB, RGB_PIXELS, Preprocessing, for_channels
-from keras_yolo_backbones.provenance import get_provenance
+from keras_yolo_backbones.provenance import provenance_of
 
 
 class ImageInput(NamedTuple):
@@ -91,7 +91,7 @@ def largest_stride(model: keras.Model) -> int:
 def _preprocessing(model: keras.Model) -> Preprocessing:
     """What the model's weights take; if all that it does with its images is to divide them by 255, pixels."""
     contract = for_channels(model.inputs[0].shape[-1])
-    provenance = get_provenance(model)
+    provenance = provenance_of(model.layers)
     if provenance and provenance.preprocessing != RGB:
         return provenance.preprocessing
     return dataclasses.replace(contract, largest=RGB_PIXELS.largest) if _divides_pixels(model) else contract
