@@ -43,9 +43,9 @@ if TYPE_CHECKING:  # for editors and type checkers, which cannot follow _LAZY
     from keras_yolo_backbones.quantization.aware import quantize_aware
     from keras_yolo_backbones.registry import create, list_models
     from keras_yolo_backbones.saving import load_model
-    from keras_yolo_backbones.weights.identify import identify
     from keras_yolo_backbones.weights.load import load_weights
     from keras_yolo_backbones.weights.readers.checkpoint import read_checkpoint
+    from keras_yolo_backbones.weights.recognition.identify import identify
     from keras_yolo_backbones.weights.save import export_weights, save_weights
 
 _LAZY = {
@@ -65,8 +65,8 @@ _LAZY = {
     "extract_features": "features.run",
     "load_model": "saving",
     "load_weights": "weights.load",
-    "identify": "weights.identify",
     "read_checkpoint": "weights.readers.checkpoint",
+    "identify": "weights.recognition.identify",
     "save_weights": "weights.save",
     "export_weights": "weights.save",
     "get_provenance": "provenance",

@@ -6,7 +6,9 @@ import argparse
 import os
 import signal
 import sys
+import warnings
 from collections.abc import Sequence
+from typing import Any
 
 from rich.console import Console
 
@@ -16,21 +18,23 @@ from keras_yolo_backbones.commands import (
     export,
     export_weights,
     features,
+    identify,
     import_weights,
     info,
     quantize,
 )
 from keras_yolo_backbones.commands import list as list_command
-from keras_yolo_backbones.errors import ArgumentError, BackboneError
+from keras_yolo_backbones.errors import ArgumentError, BackboneError, BackboneWarning
 from keras_yolo_backbones.quiet import native_noise_hidden
 from keras_yolo_backbones.version import __version__
 
-COMMANDS = (list_command, info, export, quantize, import_weights, export_weights, features, benchmark, check)
+COMMANDS = (list_command, info, export, quantize, identify, import_weights, export_weights, features, benchmark, check)
 
 EXAMPLES = """\
 examples:
   kyb list 'v*-s'
   kyb info v8-s
+  kyb identify best.pt
   kyb import-weights v8-s yolov8s.pt --out v8s.weights.h5
   kyb export v8-s --activation relu6 --format tflite --precision int8 --calibration photos/ --out build/
 """
@@ -44,8 +48,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     args = build_parser().parse_args(argv)
     signal.signal(signal.SIGTERM, _terminate)
-    with native_noise_hidden(not args.verbose):
+    with native_noise_hidden(not args.verbose), warnings.catch_warnings():
         console = Console(stderr=True)
+        _show_warnings(console)
         try:
             return args.run(args, console)
         except BackboneError as error:
@@ -57,6 +62,20 @@ def main(argv: Sequence[str] | None = None) -> int:
         except KeyboardInterrupt:
             console.print("kyb: interrupted; nothing half-written is left", style="red")
             return 130
+
+
+def _show_warnings(console: Console) -> None:
+    """Warnings of this package are lines of the command, without the place in the source that Python adds."""
+    others = warnings.showwarning
+
+    def show(message: Warning | str, category: type[Warning], *rest: Any, **options: Any) -> None:
+        if issubclass(category, BackboneWarning):
+            console.print(f"kyb: {message}", style="yellow", markup=False, highlight=False, soft_wrap=True)
+        else:
+            others(message, category, *rest, **options)
+
+    warnings.showwarning = show
+    warnings.simplefilter("always", BackboneWarning)
 
 
 def build_parser() -> argparse.ArgumentParser:

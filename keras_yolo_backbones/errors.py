@@ -10,6 +10,10 @@ class BackboneError(Exception):
     """Root of all errors that this package raises on purpose; the command line shows them in one line."""
 
 
+class BackboneWarning(UserWarning):
+    """Something that works and may not be what was meant; the command line shows it in one line."""
+
+
 class ArgumentError(BackboneError, ValueError):
     """A value that the caller passed is not allowed."""
 

@@ -16,6 +16,9 @@ from keras_yolo_backbones.preprocessing import RGB, Preprocessing
 
 _ATTRIBUTE = "_kyb_provenance"
 
+_MAX_TEXT = 500
+_MAX_CLAIMS = 20
+
 STEM = 4
 """The stem is among so many of the first layers with weights."""
 
@@ -35,6 +38,11 @@ class Provenance:
         original: what they took in the original's file; where that differs, it was folded into the stem.
         stem_rounding: where folding rounded so that dividing does not give the original's kernel back, see
             `weights.stem`.
+        activation: that the weights were trained with, such as `"silu"`; "" if it is not known.
+        linear_spp: the first conv of the SPP or SPPF had no activation.
+        epsilon: of the batch norms that they were trained with; 0 if it is not known.
+        assumed: the file does not say these three; they are those of the published weights.
+        claims: what the file says of its own origin, in pairs such as `("file", "yolov8n.pt")`. Nobody checked it.
     """
 
     file: str
@@ -46,6 +54,11 @@ class Provenance:
     preprocessing: Preprocessing = RGB
     original: Preprocessing = RGB
     stem_rounding: tuple[int, ...] = ()
+    activation: str = ""
+    linear_spp: bool = False
+    epsilon: float = 0.0
+    assumed: bool = False
+    claims: tuple[tuple[str, str], ...] = ()
 
     def as_json(self) -> str:
         """One line of JSON."""
@@ -140,11 +153,30 @@ def parse_provenance(text: Any) -> Provenance | None:
             Preprocessing.from_data(found[name]) if name in found else RGB for name in ("preprocessing", "original")
         )
         rounding = tuple(int(place) for place in found.get("stem_rounding", ()))
+        epsilon = float(found.get("epsilon", 0.0))
+        claims = tuple((key, value) for key, value in found.get("claims", ()) if _is_claim(key, value))
     except (TypeError, ValueError, KeyError, RecursionError, OverflowError):
         return None
-    if not all(isinstance(value, str) and len(value) < 500 for value in fields.values()) or len(rounding) > 10_000:
+    if not all(isinstance(value, str) and len(value) < _MAX_TEXT for value in fields.values()):
         return None
-    return Provenance(**fields, preprocessing=preprocessing, original=original, stem_rounding=rounding)
+    if len(rounding) > 10_000 or len(claims) > _MAX_CLAIMS:
+        return None
+    return Provenance(
+        **fields,
+        preprocessing=preprocessing,
+        original=original,
+        stem_rounding=rounding,
+        activation=str(found.get("activation", ""))[:_MAX_TEXT],
+        linear_spp=found.get("linear_spp") is True,
+        epsilon=epsilon,
+        assumed=found.get("assumed") is True,
+        claims=claims,
+    )
+
+
+def _is_claim(key: Any, value: Any) -> bool:
+    texts = isinstance(key, str) and isinstance(value, str)
+    return texts and key.isidentifier() and len(key) < 20 and len(value) < _MAX_TEXT
 
 
 def weights_digest(model: keras.Model) -> str:

@@ -9,7 +9,8 @@ from typing import Any, NamedTuple
 import keras
 
 from keras_yolo_backbones.errors import ArgumentError, one_of
-from keras_yolo_backbones.families import FAMILIES, Family
+from keras_yolo_backbones.families import FAMILIES, Family, Release
+from keras_yolo_backbones.families.frame.release import Published
 
 
 class Variant(NamedTuple):
@@ -26,6 +27,21 @@ class Variant(NamedTuple):
     family: Family
     release: str
     size: str
+
+    @property
+    def published(self) -> Release:
+        """The release that it belongs to."""
+        return self.family.release(self.release or None)
+
+    @property
+    def spec(self) -> Any:
+        """Its row of the release's size table."""
+        return self.published.sizes[self.size]
+
+    @property
+    def facts(self) -> Published:
+        """What is known of it besides how to build it."""
+        return self.published.facts(self.size)
 
 
 def variants() -> dict[str, Variant]:

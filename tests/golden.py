@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import json
+import tempfile
 import zlib
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import keras
 import numpy as np
+from safetensors.numpy import save_file
 
 from keras_yolo_backbones.errors import CheckpointError
-from keras_yolo_backbones.registry import create, find
-from keras_yolo_backbones.weights.mapping import assign
-from keras_yolo_backbones.weights.shapes import layout_for
+from keras_yolo_backbones.registry import create
+from keras_yolo_backbones.weights.load import load_weights
 
 DATA = Path(__file__).parent / "data"
 
@@ -144,13 +145,20 @@ def build(golden: Golden, name: str, **options: Any) -> keras.Model:
     Raises:
         CheckpointError: a tensor found no place, or a place no tensor.
     """
-    variant = find(name)
     options = {"input_shape": golden.images.shape[1:], "levels": tuple(golden.levels)} | options
     model = create(name, **options)
-    unused = assign(model, layout_for(variant, golden.tensors), golden.tensors, source=name)
-    if unused:
-        raise CheckpointError(name, f"no place for {', '.join(unused)}.")
+    load_into(model, golden.tensors)
     return model
+
+
+def load_into(model: keras.Model, tensors: dict[str, np.ndarray]) -> None:
+    """Load tensors as a user does, from a file; `CheckpointError` if one of them found no place."""
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / f"{model.name}.safetensors"
+        save_file({key: np.ascontiguousarray(tensor) for key, tensor in tensors.items()}, file)
+        loaded = load_weights(model, file)
+    if loaded.ignored:
+        raise CheckpointError(model.name, f"no place for {', '.join(loaded.ignored)}.")
 
 
 def errors(golden: Golden, model: keras.Model) -> dict[str, float]:

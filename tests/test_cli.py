@@ -113,7 +113,8 @@ def test_argparse_mistakes(capfd):
     assert "'big' is no size; expected 640 or 480x640" in capfd.readouterr().err
 
 
-NAMES = ("list", "info", "export", "quantize", "import-weights", "export-weights", "features", "benchmark", "check")
+NAMES = ("list", "info", "export", "quantize", "identify", "import-weights", "export-weights")
+NAMES += ("features", "benchmark", "check")
 
 
 @pytest.mark.parametrize("command", ["", *NAMES])

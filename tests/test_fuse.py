@@ -6,10 +6,9 @@ import keras
 import numpy as np
 import pytest
 from conftest import DATA, disturbed
-from golden import load, relative_error
+from golden import load, load_into, relative_error
 
 import keras_yolo_backbones as kyb
-from keras_yolo_backbones.weights.mapping import assign
 
 L = keras.layers
 IMAGES = np.random.default_rng(5).random((2, 12, 10, 6), np.float32)
@@ -85,7 +84,7 @@ def test_a_convolution_that_others_read_is_not_folded():
 def test_the_originals_weights(size):
     golden = load(DATA / "golden" / f"v8_{size.replace('6', '-p6')}.npz")
     model = kyb.v8(size, levels=tuple(sorted(golden.levels)), input_shape=golden.images.shape[1:])
-    assign(model, kyb.v8.release(None).layout(kyb.v8.spec(size)), golden.tensors, source=size)
+    load_into(model, golden.tensors)
     fused = kyb.fuse(model)
     assert not any(isinstance(layer, L.BatchNormalization) for layer in fused.layers)
     assert sum(isinstance(layer, L.Conv2D) for layer in fused.layers) == sum(

@@ -18,8 +18,8 @@ from test_load_weights import write_darknet
 from torchfile import Writer, archived, encode, pickle_of, records_of
 
 from keras_yolo_backbones.errors import CheckpointError
-from keras_yolo_backbones.weights.identify import recognise
 from keras_yolo_backbones.weights.readers.checkpoint import read_checkpoint
+from keras_yolo_backbones.weights.recognition.identify import recognise
 
 TENSORS = {"model.0.conv.weight": np.ones((2, 3, 3, 3), np.float32), "model.0.bn.running_var": np.ones(2, np.float16)}
 

@@ -13,16 +13,17 @@ from torchfile import write_state_dict
 
 import keras_yolo_backbones as kyb
 from keras_yolo_backbones.registry import find, list_models
-from keras_yolo_backbones.weights.darknet_files import TAILS, _lengths, explained, shapes_of
-from keras_yolo_backbones.weights.identify import _as_original
-from keras_yolo_backbones.weights.shapes import kernel_sets, kernels, layout_for, measured
+from keras_yolo_backbones.weights.layouts import layout_for, measured
+from keras_yolo_backbones.weights.recognition.darknet_files import TAILS, _lengths, explained, shapes_of
+from keras_yolo_backbones.weights.recognition.identify import of_state_dict
+from keras_yolo_backbones.weights.recognition.networks import networks
 
 GOLDEN = sorted({path.stem.partition("@")[0]: path for path in (DATA / "golden").glob("*.npz")}.items())
 AMBIGUOUS = {"v11": "v26", "v26": "v11", "v3-torch-tiny": "v3-u-tiny", "v3-u-tiny": "v3-torch-tiny"}
 
 
 def test_the_table_has_every_network():
-    assert list(kernels()) == list_models()
+    assert list(networks()) == list_models()
 
 
 @pytest.mark.parametrize(("stem", "path"), GOLDEN, ids=[stem for stem, _ in GOLDEN])
@@ -31,35 +32,36 @@ def test_the_table_is_that_of_the_originals(stem, path):
     with np.load(path) as file:
         entries = json.loads(file["meta"].tobytes())["entries"]
     shapes = {key: tuple(shape) for key, shape in entries}
-    assert {key: shape for key, shape in shapes.items() if len(shape) == 4} in kernel_sets(name)
-    names, complete = _as_original(shapes)
+    kernels = {key: shape for key, shape in shapes.items() if len(shape) == 4}
+    assert kernels in [naming.kernels for naming in networks()[name].namings]
+    names, complete = of_state_dict(shapes)
     assert complete
     family, _, size = name.partition("-")
     twin = AMBIGUOUS.get(name) or (f"{AMBIGUOUS[family]}-{size}" if family in AMBIGUOUS else "")
-    assert set(names) == {name, twin} & set(kernels())
+    assert set(names) == {name, twin} & set(networks())
 
 
 @pytest.mark.parametrize("name", ["v8-n", "v5-5.0-s", "yolox-nano"])
 def test_the_table_is_that_of_the_networks(name):
-    assert measured(name) == kernels()[name]
+    assert measured(name) == networks()[name]
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", list_models())
 def test_the_whole_table_is_that_of_the_networks(name):
-    assert measured(name) == kernels()[name]
+    assert measured(name) == networks()[name]
 
 
 def test_every_network_is_told_from_every_other():
-    for name in kernels():
-        names, complete = _as_original(kernels()[name])
+    for name in networks():
+        names, complete = of_state_dict(networks()[name].kernels)
         assert complete
-        assert all(kernels()[other] == kernels()[name] for other in names)
+        assert all(networks()[other].kernels == networks()[name].kernels for other in names)
         assert name in names
 
 
 def test_identifying_takes_no_building(tmp_path):
-    shapes = kernels()["v8-x"]
+    shapes = networks()["v8-x"].kernels
     path = write_state_dict(tmp_path / "a.pt", {key: np.zeros(shape, np.float16) for key, shape in shapes.items()})
     assert kyb.identify(path).name == "v8-x"
     start = time.perf_counter()
@@ -69,10 +71,10 @@ def test_identifying_takes_no_building(tmp_path):
 
 
 def test_the_detectors_of_equal_backbones_tell_them_apart():
-    shapes = dict(kernels()["v26-s"])
-    assert _as_original(shapes)[0] == ("v11-s", "v26-s")
-    assert _as_original(shapes | {"model.23.one2one_cv2.0.0.conv.weight": (1, 1, 3, 3)})[0] == ("v26-s",)
-    assert _as_original(shapes | {"model.23.cv2.0.0.conv.weight": (1, 1, 3, 3)})[0] == ("v11-s",)
+    shapes = dict(networks()["v26-s"].kernels)
+    assert of_state_dict(shapes)[0] == ("v11-s", "v26-s")
+    assert of_state_dict(shapes | {"model.23.one2one_cv2.0.0.conv.weight": (1, 1, 3, 3)})[0] == ("v26-s",)
+    assert of_state_dict(shapes | {"model.23.cv2.0.0.conv.weight": (1, 1, 3, 3)})[0] == ("v11-s",)
 
 
 def test_what_no_network_has_is_refused(tmp_path):
@@ -105,7 +107,7 @@ def test_the_length_of_the_published_darknet_files(name, numbers):
 
 def test_the_main_branch_of_yolov9_e_is_told_from_the_auxiliary_one():
     """The authors' file has the SPPELAN twice, of one shape: 29 is the auxiliary branch's, 36 the main one's."""
-    own, authors = kernel_sets("v9-e")
+    own, authors = (naming.kernels for naming in networks()["v9-e"].namings)
     assert "model.36" not in layout_for(find("v9-e"), own).originals
     layout = layout_for(find("v9-e"), own | authors)
     assert layout.original("spp.cv1.conv") == "model.36.cv1.conv"

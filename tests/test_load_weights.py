@@ -10,7 +10,7 @@ import keras
 import numpy as np
 import pytest
 from conftest import DATA, in_subprocess
-from golden import load, relative_error
+from golden import load, load_into, relative_error
 from safetensors.numpy import load_file, save_file
 from torchfile import Writer, write_state_dict
 
@@ -74,16 +74,10 @@ def test_a_detector_in_half_precision_gives_the_originals_features(v8, v8_file):
     assert loaded.identity.part == "ema"
     halves = {key: value.astype(np.float16).astype(np.float32) for key, value in v8.tensors.items()}
     reference = kyb.v8("n", input_shape=v8.images.shape[1:], levels=("P2", "P3", "P4", "P5"))
-    from keras_yolo_backbones.weights.mapping import assign
-
-    assign(reference, reference_layout(), halves, source="memory")
+    load_into(reference, halves)
     for level, expected in outputs(reference, v8.images).items():
         np.testing.assert_array_equal(outputs(model, v8.images)[level], expected)
         assert relative_error(expected, v8.levels[level]) < 5e-3  # what rounding the weights to half precision costs
-
-
-def reference_layout():
-    return kyb.v8.release(None).layout(kyb.v8.spec("n"))
 
 
 def test_safetensors_there_and_back_bit_for_bit(v8, tmp_path):
@@ -269,12 +263,17 @@ def test_a_foreign_model_takes_no_original_weights(v8_file):
         kyb.load_weights(foreign, v8_file)
 
 
-def test_another_activation_is_said(v8_file):
-    with pytest.warns(UserWarning, match=r"trained with silu, 'v8-n' has relu6"):
+def test_a_file_that_does_not_say_its_activation_is_assumed_to_be_as_published(v8_file):
+    with pytest.warns(UserWarning, match=r"published weights of v8-n were with silu, the model has relu6") as said:
         kyb.load_weights(small(activation="relu6"), v8_file)
+    assert len(said) == 1
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        kyb.load_weights(small(), v8_file)
+        loaded = kyb.load_weights(small(), v8_file)
+    assert loaded.trained == ("silu", False, 0.001, False, ())
+    assert loaded.assumed == "assumed: silu, epsilon 0.001"
+    assert repr(loaded).endswith("2 ignored, licence AGPL-3.0, assumed: silu, epsilon 0.001>")
+    assert len(repr(loaded)) < 200
 
 
 @pytest.mark.parametrize("suffix", [".weights.h5", ".keras"])
@@ -304,14 +303,15 @@ def test_keras_own_files_with_values_that_are_not_finite(tmp_path):
 
 def test_the_authors_files_of_v9_with_other_layer_numbers(tmp_path):
     from keras_yolo_backbones.registry import find
+    from keras_yolo_backbones.weights.layouts import layout_of
     from keras_yolo_backbones.weights.mapping import gather
-    from keras_yolo_backbones.weights.shapes import kernel_sets, layout_of
+    from keras_yolo_backbones.weights.recognition.networks import networks
 
     model = small("v9-c")
     own = gather(model, layout_of(find("v9-c")))
     shifted = {re.sub(r"\d+", lambda i: str(int(i[0]) + 1), key, count=1): value for key, value in own.items()}
     path = write_state_dict(tmp_path / "yolov9-c.pt", {**shifted, "model.11.cv1.conv.weight": np.ones((1, 1, 1, 1))})
-    assert set(kernel_sets("v9-c")[1]) <= set(shifted)
+    assert set(networks()["v9-c"].namings[1].kernels) <= set(shifted)
     assert kyb.identify(path).name == "v9-c"
     other = small("v9-c")
     kyb.load_weights(other, path)
@@ -334,8 +334,8 @@ print(placed, time.perf_counter() - start, 1024 * (resource.getrusage(resource.R
 def test_a_large_file_is_streamed(tmp_path):
     """The size of yolov8x.pt: 68 million numbers in half precision, of which the backbone has 30."""
     from keras_yolo_backbones.registry import find
+    from keras_yolo_backbones.weights.layouts import layout_of
     from keras_yolo_backbones.weights.mapping import original_shapes
-    from keras_yolo_backbones.weights.shapes import layout_of
 
     shapes = original_shapes(small("v8-x"), layout_of(find("v8-x")))
     tensors = {key: np.ones(shape, np.float16) for key, shape in shapes.items()}

@@ -46,6 +46,11 @@ def test_a_loaded_model_says_where_its_weights_come_from(file, loaded):
         "preprocessing": rgb,
         "original": rgb,
         "stem_rounding": (),
+        "activation": "silu",
+        "linear_spp": False,
+        "epsilon": 0.001,
+        "assumed": True,
+        "claims": (),
     }
 
 
@@ -78,11 +83,35 @@ def test_weight_files_of_keras_and_safetensors_carry_it_on(loaded, tmp_path):
     for name in ("a.weights.h5", "a.safetensors"):
         model = kyb.v8("n", input_shape=(64, 64, 3))
         kyb.load_weights(model, tmp_path / name)
-        assert kyb.get_provenance(model) == kyb.get_provenance(loaded)
+        found, before = kyb.get_provenance(model), kyb.get_provenance(loaded)
+        assert (found.file, found.sha256) == (name, hashlib.sha256((tmp_path / name).read_bytes()).hexdigest())
+        assert (found.network, found.licence, found.project) == (before.network, before.licence, before.project)
+        assert (found.activation, found.epsilon, found.assumed) == ("silu", 0.001, True)
+        assert (dict(found.claims)["file"], dict(found.claims)["sha256"]) == (before.file, before.sha256)
+        kyb.save_weights(model, tmp_path / "again.weights.h5")
+        kyb.load_weights(model, tmp_path / "again.weights.h5")
+        assert kyb.get_provenance(model).claims == found.claims  # the first file of all
     plain = kyb.v8("n", input_shape=(64, 64, 3))
     plain.load_weights(tmp_path / "a.weights.h5")  # Keras reads it as any other
     for a, b in zip(plain.get_weights(), loaded.get_weights(), strict=True):
         np.testing.assert_array_equal(a, b)
+
+
+def test_what_a_file_claims_changes_no_fact(tmp_path):
+    """A stranger's safetensors file says that its weights are MIT and from somewhere else."""
+    forged = {"file": "mine.pt", "sha256": "0" * 64, "format": "torch", "network": "yolox-s", "project": "none"}
+    path = tmp_path / "forged.safetensors"
+    text = json.dumps(forged | {"licence": "MIT", "preprocessing": None})
+    save_file(load(DATA / "golden" / "v8_n.npz").tensors, path, {"provenance": text})
+    for said in (text, json.dumps(forged | {"licence": "MIT"})):
+        save_file(load(DATA / "golden" / "v8_n.npz").tensors, path, {"provenance": said})
+        model = kyb.v8("n", input_shape=(64, 64, 3))
+        kyb.load_weights(model, path)
+        found = kyb.get_provenance(model)
+        assert (found.file, found.format, found.network) == ("forged.safetensors", "safetensors", "v8-n")
+        assert found.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
+        assert (found.licence, found.project[:18]) == ("AGPL-3.0", "Ultralytics YOLOv8")
+        assert dict(found.claims).get("licence") == ("MIT" if said != text else None)
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "{}", "null", '{"file": 1}', "[" * 10000, None, 3])

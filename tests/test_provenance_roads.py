@@ -106,7 +106,10 @@ def test_weights_read_out_of_a_saved_model_have_it(backbone, tmp_path):
         target = keras.models.clone_model(model)
         set_provenance(target, None)
         kyb.load_weights(target, tmp_path / f"{name}.keras")
-        assert kyb.get_provenance(target) == STRICT
+        found = kyb.get_provenance(target)
+        assert (found.file, found.network, found.licence) == (f"{name}.keras", "v8-n", "AGPL-3.0")
+        assert dict(found.claims)["file"] == "yolov8n.pt"
+        assert found.stem_rounding == STRICT.stem_rounding
 
 
 def test_a_saved_file_opens_without_this_package_and_trains(backbone, tmp_path):

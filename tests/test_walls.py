@@ -25,6 +25,7 @@ FLOORS = (
     ("graph",),
     ("prepare",),
     ("weights.readers",),
+    ("weights.recognition",),
     ("weights", "quantization", "quantization.tfmot"),
     ("export", "saving"),
     ("benchmark", "features", "serving", "targets"),
@@ -35,6 +36,7 @@ FLOORS = (
 
 ONLY = {
     "weights.readers": ("errors", "marks"),
+    "weights.recognition": ("errors", "weights.readers"),
     "blocks": ("errors",),
     "families.frame": ("errors", "preprocessing", "blocks"),
     "serving": ("errors",),
@@ -47,7 +49,7 @@ BACKEND_FREE = ("blocks", "families.frame", "families")
 TOOLBOXES = {"tensorflow_model_optimization": "quantization.tfmot", "tf2onnx": "export", "grpc": "serving"}
 """Other people's package -> the only part that imports it."""
 
-KERAS_FREE = ("weights.readers", "litert")
+KERAS_FREE = ("weights.readers", "weights.recognition", "litert")
 """Parts that import neither Keras nor TensorFlow."""
 
 _PARTS = {part: floor for floor, parts in enumerate(FLOORS) for part in parts}

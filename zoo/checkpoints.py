@@ -29,12 +29,12 @@ from rich.table import Table
 from safetensors.numpy import load_file, save_file
 
 from keras_yolo_backbones.registry import create, variants
-from keras_yolo_backbones.weights.identify import identify
+from keras_yolo_backbones.weights.layouts import layout_for, layout_of, moved
 from keras_yolo_backbones.weights.load import load_weights
-from keras_yolo_backbones.weights.readers.checkpoint import open_checkpoint
+from keras_yolo_backbones.weights.readers.checkpoint import read_checkpoint
 from keras_yolo_backbones.weights.readers.darknet import in_file_order
+from keras_yolo_backbones.weights.recognition.identify import identify
 from keras_yolo_backbones.weights.save import export_weights
-from keras_yolo_backbones.weights.shapes import layout_for, layout_of, moved
 
 BOUND = 1e-4
 
@@ -133,7 +133,7 @@ def check(path: Path, label: str, name: str, images: np.ndarray, outputs: dict[s
 
 def write_back(model: keras.Model, path: Path, name: str) -> tuple[int, list[str]]:
     """How many tensors `export_weights` writes, and which of them differ from the file's."""
-    with tempfile.TemporaryDirectory() as folder, open_checkpoint(path) as checkpoint:
+    with tempfile.TemporaryDirectory() as folder, read_checkpoint(path) as checkpoint:
         file = Path(folder) / "back.safetensors"
         export_weights(model, file)
         back = load_file(file)

@@ -57,7 +57,7 @@ def build_small(name: str) -> keras.Model:
     from keras_yolo_backbones.registry import create, find
 
     variant = find(name)
-    side = 2 ** max(6, variant.family.spec(variant.size, variant.release or None).top)
+    side = 2 ** max(6, variant.spec.top)
     return create(variant.name, input_shape=(side, side, 3))
 
 

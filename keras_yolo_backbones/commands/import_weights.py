@@ -69,7 +69,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
 
 def _identified(file: str, console: Console, *, wanted: bool) -> str:
     """The name of the network that a file is of; with `wanted`, it must be one."""
-    from keras_yolo_backbones.weights.identify import identify
+    from keras_yolo_backbones.weights.recognition.identify import identify
 
     with working(console, f"reading {file}"):
         identity = identify(file)

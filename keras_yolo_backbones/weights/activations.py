@@ -1,34 +1,32 @@
-"""Which activations a model has. Weights trained with one are of little use with another."""
+"""Which activation follows each convolution of a model."""
 
 from __future__ import annotations
 
-import warnings
 from typing import Any
 
 import keras
 
 from keras_yolo_backbones.blocks.style import ACTIVATIONS
-from keras_yolo_backbones.families.frame.release import Published
+from keras_yolo_backbones.weights.recognition.trained import LINEAR
 
 _OWN = ("name", "dtype", "trainable")
 
 
-def activations(model: keras.Model) -> set[str]:
-    """Names (keys of `ACTIVATIONS`) of the activations after the model's convs."""
-    known = {name: _nature(make(name=name)) for name, make in ACTIVATIONS.items()}
-    found = [_nature(layer) for layer in model.layers if layer.name.endswith(".act")]
-    return {name for name, nature in known.items() if nature in found}
+def activations(model: keras.Model) -> dict[str, str]:
+    """The activation of each of the model's modules.
 
-
-def warn_of_activations(model: keras.Model, network: str, facts: Published) -> None:
-    """Warn if `model` has an activation that the weights of `network` were not trained with."""
-    other = activations(model) - set(facts.activations)
-    if other:
-        warnings.warn(
-            f"the weights of {network} were trained with {', '.join(facts.activations)}, {model.name!r} has "
-            f"{', '.join(sorted(other))}: its features are not the original's until it is trained.",
-            stacklevel=4,
-        )
+    Returns:
+        Module, such as `"stage3.cv1"` -> key of `ACTIVATIONS`, or the class of a layer that is none of them;
+        `"linear"` for a convolution that no activation of the same module follows.
+    """
+    known = [(name, _nature(make(name=name))) for name, make in ACTIVATIONS.items()]
+    found = {layer.name[: -len(".conv")]: LINEAR for layer in model.layers if layer.name.endswith(".conv")}
+    for layer in model.layers:
+        if layer.name.endswith(".act"):
+            nature = _nature(layer)
+            names = (name for name, other in known if other == nature)
+            found[layer.name[: -len(".act")]] = next(names, type(layer).__name__)
+    return found
 
 
 def _nature(layer: keras.Layer) -> tuple[type, Any]:

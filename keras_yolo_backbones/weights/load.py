@@ -2,30 +2,32 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
+import warnings
 from collections.abc import Mapping
 from typing import NamedTuple
 
 import keras
-import numpy as np
 
 from keras_yolo_backbones.arguments import check_model
-from keras_yolo_backbones.errors import ArgumentError
-from keras_yolo_backbones.families import Layout
-from keras_yolo_backbones.provenance import Provenance, parse_provenance, set_provenance
+from keras_yolo_backbones.errors import ArgumentError, BackboneWarning
+from keras_yolo_backbones.provenance import Provenance, parse_provenance, set_provenance, weights_digest
 from keras_yolo_backbones.registry import Variant, find
-from keras_yolo_backbones.weights import darknet_files
-from keras_yolo_backbones.weights.activations import warn_of_activations
-from keras_yolo_backbones.weights.identify import Identity, recognise, recognise_model
-from keras_yolo_backbones.weights.mapping import slots
-from keras_yolo_backbones.weights.place import Target, mismatches, place, some
-from keras_yolo_backbones.weights.readers import darknet
-from keras_yolo_backbones.weights.readers.checkpoint import Checkpoint, open_checkpoint
-from keras_yolo_backbones.weights.readers.tensors import Tensors
-from keras_yolo_backbones.weights.shapes import layout_for
-from keras_yolo_backbones.weights.variables import keras_targets
+from keras_yolo_backbones.weights.agreement import differences, how_to_build, of_model
+from keras_yolo_backbones.weights.fit import check_fit, fit_keras, fit_original
+from keras_yolo_backbones.weights.layouts import layout_for
+from keras_yolo_backbones.weights.models import recognise_model
+from keras_yolo_backbones.weights.readers.checkpoint import Checkpoint, read_checkpoint
+from keras_yolo_backbones.weights.recognition.identify import Identity, recognise
+from keras_yolo_backbones.weights.recognition.networks import networks
+from keras_yolo_backbones.weights.recognition.trained import Trained, of_file, parse
+from keras_yolo_backbones.weights.slots import fill
 
 UNKNOWN_LICENCE = "not stated"
+
+UNTRAINED = "_kyb_digest"
+"""Attribute of a model whose weights were trained with something else: their digest as they were loaded."""
 
 
 class Loaded(NamedTuple):
@@ -39,6 +41,8 @@ class Loaded(NamedTuple):
         unplaced: names of backbone tensors that the model has no place for (it was built with fewer levels or with
             spp=False).
         initial: paths of the model's variables that stay as they were.
+        trained: what the weights were trained with; `trained.stated` is false if the file does not say it, and
+            what is published was assumed.
     """
 
     identity: Identity
@@ -47,31 +51,43 @@ class Loaded(NamedTuple):
     ignored: tuple[str, ...]
     unplaced: tuple[str, ...]
     initial: tuple[str, ...]
+    trained: Trained | None
+
+    def __repr__(self) -> str:
+        counts = (
+            f"{self.placed} tensors of {self.provenance.network} from {self.provenance.file}",
+            f"{len(self.ignored)} ignored" if self.ignored else "",
+            f"{len(self.unplaced)} without a place" if self.unplaced else "",
+            f"{len(self.initial)} variables left as they were" if self.initial else "",
+            f"licence {self.provenance.licence}",
+            self.assumed,
+        )
+        return f"<loaded {', '.join(filter(None, counts))}>"
+
+    @property
+    def assumed(self) -> str:
+        """What was assumed because the file does not say it, in words; "" if nothing."""
+        return f"assumed: {self.trained}" if self.trained and not self.trained.stated else ""
 
 
-class _Plan(NamedTuple):
-    """What would go where. The lists are names, for reports."""
-
-    targets: list[Target]
-    tensors: Mapping[str, np.ndarray]
-    missing: list[str]
-    foreign: list[str]
-    unplaced: list[str]
-    ignored: list[str]
-
-
-def load_weights(model: keras.Model, path: str | os.PathLike[str], *, strict: bool = True) -> Loaded:
+def load_weights(
+    model: keras.Model, path: str | os.PathLike[str], *, strict: bool = True, adapt_stem: bool = False
+) -> Loaded:
     """Load trained weights of the original project, or of Keras, into a backbone.
 
     The format is told by the file's content: torch checkpoints (.pt, .pth: whole models and state dicts, averaged
     weights preferred), safetensors with the original's keys, darknet .weights, and Keras' own .weights.h5 and .keras.
-    Nothing in the file is executed. A checkpoint of a whole detector is fine: its neck and head are ignored.
+    Nothing in the file is executed. A checkpoint of a whole detector is fine: its neck and head are ignored. A file
+    whose batch norms are folded goes into `fuse(model)`.
 
     Args:
         model: a backbone of this package; for Keras' own formats any model whose layers have the names of the file's.
-        path: the file. It is not followed if it is a symbolic link.
-        strict: refuse unless every variable of the model gets a tensor and every backbone tensor of the file a place.
-            `False` loads what fits: for models with `neck_channels`, `spp=False` or other levels.
+        path: the file.
+        strict: refuse unless every variable of the model gets a tensor, every backbone tensor of the file a place, and
+            the model has the activations and the epsilon that the file says. `False` loads what fits, and warns: for
+            models with `neck_channels`, `spp=False` or other levels, and to train on with another activation.
+        adapt_stem: for a model that takes images of other than the file's channels, such as grey ones: spread the
+            stem's kernel over them, so that the response to a grey image stays.
 
     Returns:
         What was placed, ignored, and left at its initial value. The model carries the file's name, sha256 and licence
@@ -79,139 +95,110 @@ def load_weights(model: keras.Model, path: str | os.PathLike[str], *, strict: bo
 
     Raises:
         CheckpointError: a file that is damaged, hostile or of another network; tensors that are missing, have another
-            shape, are not finite, or variances that are negative. The model is unchanged then.
+            shape, are not finite, or variances that are negative; weights that were trained with an activation or an
+            epsilon that the model does not have. The model is unchanged then.
         ArgumentError: `model` is no backbone of this package.
     """
     check_model(model)
-    with open_checkpoint(path) as checkpoint:
+    with read_checkpoint(path) as checkpoint:
         identity = recognise(checkpoint)
+        variant = _variant(model, identity)
         if checkpoint.format == "keras":
-            variant, plan = None, _keras_plan(model, checkpoint)
+            name, fit = model.name, fit_keras(model, variant, checkpoint, adapt_stem)
         else:
-            variant = _variant(model, identity)
-            plan = _plan(model, variant, checkpoint, strict)
-        _check(checkpoint, identity, variant, model, plan, strict)
-        place(plan.targets, plan.tensors, source=checkpoint.source.path)
-        provenance = _provenance(checkpoint, identity, variant, model)
+            known = _known(variant, model)
+            name, fit = known.name, fit_original(model, known, checkpoint, strict, adapt_stem)
+        check_fit(fit, checkpoint, identity, model, name, strict)
+        trained, differs = _compared(model, variant, checkpoint, identity, fit.tensors, strict)
+        fill(fit.slots, fit.tensors, source=checkpoint.source.path)
+        provenance = _provenance(checkpoint, identity, variant, model, trained)
     set_provenance(model, provenance)
-    if variant:
-        warn_of_activations(model, variant.name, variant.family.release(variant.release or None).facts(variant.size))
-    placed = len({target.key for target in plan.targets})
-    initial = (*plan.missing, *plan.foreign)
-    return Loaded(identity, provenance, placed, tuple(plan.ignored), tuple(plan.unplaced), initial)
+    if differs:
+        setattr(model, UNTRAINED, weights_digest(model))
+        warnings.warn(differs, BackboneWarning, stacklevel=2)
+    placed = len({slot.key for slot in fit.slots})
+    initial = (*fit.missing, *fit.foreign)
+    return Loaded(identity, provenance, placed, tuple(fit.ignored), tuple(fit.unplaced), initial, trained)
 
 
-def _variant(model: keras.Model, identity: Identity) -> Variant:
+def _variant(model: keras.Model, identity: Identity) -> Variant | None:
+    """The network that a model is, that of the file if both are possible; `None` if it is foreign."""
     names = recognise_model(model)
-    if not names:
+    return find(next((name for name in names if name in identity.names), names[0])) if names else None
+
+
+def _known(variant: Variant | None, model: keras.Model) -> Variant:
+    if variant is None:
         raise ArgumentError(
             f"model {model.name!r} is no backbone of this package: none of its layers has the name and the shape of "
             "one; load into the backbone before you build on it."
         )
-    return find(next((name for name in names if name in identity.names), names[0]))
+    return variant
 
 
-def _plan(model: keras.Model, variant: Variant, checkpoint: Checkpoint, strict: bool) -> _Plan:
-    tensors, behind = _named(checkpoint, variant, strict)
-    layout = layout_for(variant, tensors)
-    found, foreign = slots(model, layout)
-    targets = [slot for slot in found if slot.key in tensors]
-    used = {slot.key for slot in found}
-    rest = [key for key in tensors if key not in used and not key.endswith("num_batches_tracked")]
-    unplaced = [key for key in rest if _inside(key, layout)]
-    ignored = [key for key in rest if not _inside(key, layout)]
-    missing = [f"{slot.key} (for {slot.path})" for slot in found if slot.key not in tensors]
-    fused = [s for s in found if s.key.endswith("conv.bias") and s.key.replace("conv.bias", "bn.weight") in tensors]
-    if fused:
-        raise ArgumentError(
-            f"model {model.name!r} is fused: the file has a batch norm where {fused[0].path} is. Load into the model "
-            "it was made from, then fuse that."
-        )
-    return _Plan(list(targets), tensors, missing, foreign, unplaced, ignored + behind)
+def _compared(
+    model: keras.Model, variant: Variant | None, checkpoint: Checkpoint, identity: Identity, keys: Mapping, strict: bool
+) -> tuple[Trained | None, str]:
+    """What the weights were trained with, and in which way the model is different, as a warning.
 
-
-def _named(checkpoint: Checkpoint, variant: Variant, strict: bool) -> tuple[Mapping[str, np.ndarray], list[str]]:
-    """The file's tensors by the original's keys, and what is behind them in a file that names nothing."""
-    if checkpoint.format != "darknet":
-        return checkpoint.tensors, []
-    source = checkpoint.source
-    if variant.name not in darknet_files.TAILS:
-        fitting = ", ".join(darknet_files.TAILS)
-        raise source.error(f"is a darknet .weights file, the model is {variant.name}; such files fit {fitting}.")
-    shapes = darknet_files.shapes_of(variant.name)
-    entries, rest = darknet.place(source, shapes)
-    complete = len(entries) == len(shapes)
-    if strict and not darknet_files.explained(variant.name, rest, complete):
-        where = "after the backbone are no whole layers of its detector" if complete else "follow the last whole layer"
-        raise source.error(
-            f"does not fit {variant.name}: {rest} numbers {where}. It is truncated, has foreign bytes at its end, or "
-            f"is of another network{_which(recognise(checkpoint))}; strict=False ignores them."
-        )
-    if not darknet_files.plausible(entries):
-        raise source.error(
-            f"does not fit {variant.name}: there are negative numbers where variances should be. It is damaged, or of "
-            f"another network{_which(recognise(checkpoint))}."
-        )
-    return Tensors(entries), [f"{rest} numbers after the backbone"] if rest else []
-
-
-def _which(identity: Identity) -> str:
-    return f" ({identity.name})" if identity.names else ""
-
-
-def _inside(key: str, layout: Layout) -> bool:
-    """Whether a key is below one of the backbone's modules."""
-    while "." in key:
-        key = key.rpartition(".")[0]
-        if key in layout.originals:
-            return True
-    return False
-
-
-def _keras_plan(model: keras.Model, checkpoint: Checkpoint) -> _Plan:
-    targets = keras_targets(model)
-    names = {target.key for target in targets}
-    missing = [f"{target.path} ({target.key})" for target in targets if target.key not in checkpoint.tensors]
-    unplaced = [name for name in checkpoint.tensors if name not in names]
-    return _Plan([t for t in targets if t.key in checkpoint.tensors], checkpoint.tensors, missing, [], unplaced, [])
-
-
-def _check(
-    checkpoint: Checkpoint, identity: Identity, variant: Variant | None, model: keras.Model, plan: _Plan, strict: bool
-) -> None:
-    """Raise unless the plan may be carried out."""
-    error = checkpoint.source.error
-    wrong = mismatches(plan.targets, plan.tensors)
-    other = variant is not None and identity.names and variant.name not in identity.names
-    details = _details(wrong, plan)
-    if other and variant and (wrong or strict):
-        raise error(f"this is {identity.name}, the model is {variant.name}; build the model that it is of. {details}")
-    if wrong:
-        known = f"this is {identity.name}, the model is {model.name}"
-        raise error(f"{known if identity.names else f'does not fit {model.name}'}. {details}")
-    if not plan.targets:
-        raise error(f"none of its {identity.tensors} tensors is one of {model.name}. {details}")
-    if strict and (plan.missing or plan.foreign or plan.unplaced):
-        raise error(f"does not fit {model.name} exactly. {details} strict=False loads what fits.")
-
-
-def _details(wrong: list[str], plan: _Plan) -> str:
-    said = (
-        (wrong, "tensors have another shape than the model"),
-        (plan.missing, "tensors of the model are missing in the file"),
-        (plan.foreign, "variables of the model are not in the original"),
-        (plan.unplaced, "backbone tensors of the file have no place in the model"),
-    )
-    return " ".join(f"{len(items)} {what}: {some(items)}." for items, what in said if items)
-
-
-def _provenance(checkpoint: Checkpoint, identity: Identity, variant: Variant | None, model: keras.Model) -> Provenance:
-    carried = parse_provenance(checkpoint.facts.provenance)
-    if carried:
-        return carried
-    file, sha256 = checkpoint.source.path.name, checkpoint.sha256
+    Raises:
+        CheckpointError: with `strict`, if the file says that it is different.
+    """
     if variant is None:
-        return Provenance(file, sha256, checkpoint.format, identity.name or model.name, "", UNKNOWN_LICENCE)
-    origin = variant.family.release(variant.release or None).origin
-    project = f"{origin.project}, {origin.url}"
-    return Provenance(file, sha256, checkpoint.format, variant.name, project, origin.weights_licence)
+        return None, ""
+    network, facts = networks()[variant.name], checkpoint.facts
+    naming = network.namings[network.naming(keys)]
+    written = parse(facts.provenance)
+    if checkpoint.format == "keras" and not written:
+        return of_model(model, network)._replace(stated=False), ""
+    trained = written or of_file(network, naming, facts)
+    modules = {module: facts.activations[module] for module in naming.activations if module in facts.activations}
+    epsilon = None if facts.fused else trained.epsilon
+    said = differences(model, layout_for(variant, keys), modules or trained.modules(naming), epsilon)
+    if not said:
+        return trained, ""
+    if not trained.stated:
+        return trained, (
+            f"{checkpoint.source.path} does not say what it was trained with; published weights of {variant.name} were "
+            f"with {said}: its features are not the original's until it is trained."
+        )
+    reason = f"trained with {said}; {how_to_build(network, trained, identity.channels)}"
+    if strict:
+        raise checkpoint.source.error(f"{reason}; strict=False loads it all the same.")
+    return trained, f"{checkpoint.source.path}: {reason}. Its features are not the original's until it is trained."
+
+
+def _provenance(
+    checkpoint: Checkpoint, identity: Identity, variant: Variant | None, model: keras.Model, trained: Trained | None
+) -> Provenance:
+    """What is known of the file, from the file itself; what it says of its origin is kept as a claim."""
+    facts = checkpoint.facts
+    carried = parse_provenance(facts.provenance)
+    network = variant.name if variant else identity.name or model.name
+    own = checkpoint.format != "keras" or carried is not None
+    origin = variant.published.origin if variant and own else None
+    found = Provenance(
+        file=checkpoint.source.path.name,
+        sha256=checkpoint.sha256,
+        format=checkpoint.format,
+        network=network,
+        project=f"{origin.project}, {origin.url}" if origin else "",
+        licence=origin.weights_licence if origin else UNKNOWN_LICENCE,
+        claims=tuple((key, said) for key in ("licence", "version", "date") if (said := getattr(facts, key))),
+        **(trained.as_data() if trained else {}),
+    )
+    if carried is None:
+        return found
+    return dataclasses.replace(
+        found,
+        preprocessing=carried.preprocessing,
+        original=carried.original,
+        stem_rounding=carried.stem_rounding,
+        claims=carried.claims if "file" in dict(carried.claims) else _claimed(carried),
+    )
+
+
+def _claimed(carried: Provenance) -> tuple[tuple[str, str], ...]:
+    """What a file of this package says of the file that its weights were read from."""
+    said = [(key, getattr(carried, key)) for key in ("file", "sha256", "format", "network", "licence")]
+    return (*said, *((f"stated_{key}", value) for key, value in carried.claims))

@@ -5,18 +5,16 @@ Everything that happens to a tensor on its way picks and reorders elements, so t
 
 from __future__ import annotations
 
-import dataclasses
 import math
 import re
-from collections.abc import Callable, Mapping
 
 import keras
 import numpy as np
 
 from keras_yolo_backbones.blocks import LearnedScale
-from keras_yolo_backbones.errors import ArgumentError, CheckpointError
+from keras_yolo_backbones.errors import ArgumentError
 from keras_yolo_backbones.families import Layout
-from keras_yolo_backbones.weights.place import place, some
+from keras_yolo_backbones.weights.slots import Slot
 
 _NAMES = {
     "kernel": "weight",
@@ -29,29 +27,6 @@ _NAMES = {
 """Keras' variable name -> torch's."""
 
 _SLICE = re.compile(r"\.at(\d+)")
-
-
-@dataclasses.dataclass(frozen=True)
-class Slot:
-    """A variable of the model and where its value comes from.
-
-    Attributes:
-        variable: the Keras variable.
-        path: its layer and name, `"stage3.cv1.at0.conv.kernel"`.
-        key: the original's state-dict key, `"model.4.cv1.conv.weight"`.
-        take: the original tensor under `key`, in torch's layout -> the variable's value.
-        torch_shape: the variable's shape in torch's layout.
-        whole: the variable is the original tensor, neither a slice of it nor rearranged.
-        reshaped: shape of all that is taken of the original tensor, put together -> the original's.
-    """
-
-    variable: keras.Variable
-    path: str
-    key: str
-    take: Callable[[np.ndarray], np.ndarray]
-    torch_shape: tuple[int, ...]
-    whole: bool
-    reshaped: Callable[[tuple[int, ...]], tuple[int, ...]]
 
 
 def slots(model: keras.Model, layout: Layout) -> tuple[list[Slot], list[str]]:
@@ -68,21 +43,30 @@ def slots(model: keras.Model, layout: Layout) -> tuple[list[Slot], list[str]]:
     return found, foreign
 
 
-def _slot(layer: keras.Layer, variable: keras.Variable, path: str, layout: Layout) -> Slot | None:
-    module, _, leaf = layer.name.rpartition(".")
+def original_module(module: str, layout: Layout) -> str | None:
+    """The original's path of our module; `None` if the original has none. Slices of one module have the same path."""
+    return layout.original(_renamed(module, layout))
+
+
+def _renamed(module: str, layout: Layout) -> str:
+    """Our module path without its slice, and under the original's name where the module is a piece."""
     piece = layout.piece(module)
     if piece:
-        tail, rearranged = piece
-        module = module.removesuffix(tail) + rearranged.original
-    cut = _SLICE.search(module)
-    module = _SLICE.sub("", module)
-    original = layout.original(f"{module}.{leaf}" if module else leaf)
+        module = module.removesuffix(piece[0]) + piece[1].original
+    return _SLICE.sub("", module)
+
+
+def _slot(layer: keras.Layer, variable: keras.Variable, path: str, layout: Layout) -> Slot | None:
+    module, _, leaf = layer.name.rpartition(".")
+    found, cut, renamed = layout.piece(module), _SLICE.search(module), _renamed(module, layout)
+    piece = found[1] if found else None
+    original = layout.original(f"{renamed}.{leaf}" if renamed else leaf)
     if original is None:
         return None
 
     def take(tensor: np.ndarray) -> np.ndarray:
         if piece:
-            tensor = piece[1].take(tensor)
+            tensor = piece.take(tensor)
         if cut:
             start = int(cut[1])
             tensor = tensor[start : start + _outputs(layer, variable)]
@@ -90,7 +74,7 @@ def _slot(layer: keras.Layer, variable: keras.Variable, path: str, layout: Layou
 
     key = original if isinstance(layer, LearnedScale) else f"{original}.{_NAMES.get(variable.name, variable.name)}"
     shape = _torch_shape(layer, tuple(variable.shape))
-    return Slot(variable, path, key, take, shape, not (piece or cut), piece[1].shape if piece else tuple)
+    return Slot(variable, path, key, take, shape, not (piece or cut), piece.shape if piece else tuple)
 
 
 def _outputs(layer: keras.Layer, variable: keras.Variable) -> int:
@@ -176,27 +160,3 @@ def gather(model: keras.Model, layout: Layout) -> dict[str, np.ndarray]:
         tensor = tensors[slot.key]
         tensor.reshape(-1)[slot.take(_indices(shape)).ravel()] = value.ravel()
     return tensors
-
-
-def assign(model: keras.Model, layout: Layout, tensors: Mapping[str, np.ndarray], *, source: object) -> list[str]:
-    """Put the tensors of an original checkpoint into `model`; nothing is changed unless all of them fit.
-
-    Args:
-        model: a backbone of the family and size that `layout` describes.
-        layout: of that network.
-        tensors: the original's state dict, in torch's layout.
-        source: what the tensors came from, for error messages.
-
-    Returns:
-        The keys that found no place: the original's neck and head.
-
-    Raises:
-        CheckpointError: a tensor is missing or has another shape than the model's.
-    """
-    found, _ = slots(model, layout)
-    missing = [f"{slot.key} (for {slot.path})" for slot in found if slot.key not in tensors]
-    if missing:
-        raise CheckpointError(source, f"{len(missing)} tensors are missing: {some(missing)}.")
-    place(found, tensors, source=source)
-    used = {slot.key for slot in found}
-    return [key for key in tensors if key not in used]

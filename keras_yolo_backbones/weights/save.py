@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
 import os
 
 import keras
@@ -10,12 +12,15 @@ import numpy as np
 from keras_yolo_backbones.arguments import check_model
 from keras_yolo_backbones.errors import ArgumentError
 from keras_yolo_backbones.files import check_file_target, staged
-from keras_yolo_backbones.provenance import get_provenance
+from keras_yolo_backbones.provenance import get_provenance, weights_digest
 from keras_yolo_backbones.registry import find
-from keras_yolo_backbones.weights.identify import recognise_model
+from keras_yolo_backbones.weights.agreement import of_model
+from keras_yolo_backbones.weights.layouts import layout_of
+from keras_yolo_backbones.weights.load import UNTRAINED
 from keras_yolo_backbones.weights.mapping import gather, slots
-from keras_yolo_backbones.weights.place import some
-from keras_yolo_backbones.weights.shapes import layout_of
+from keras_yolo_backbones.weights.models import recognise_model
+from keras_yolo_backbones.weights.recognition.networks import networks
+from keras_yolo_backbones.weights.slots import some
 
 
 def export_weights(model: keras.Model, path: str | os.PathLike[str]) -> dict[str, tuple[int, ...]]:
@@ -45,10 +50,7 @@ def export_weights(model: keras.Model, path: str | os.PathLike[str]) -> dict[str
     layout = layout_of(find(names[0]))
     _check_whole(model, slots(model, layout)[1])
     tensors = {key: _storable(value) for key, value in gather(model, layout).items()}
-    provenance = get_provenance(model)
-    metadata = {"format": "pt", "network": names[0]}
-    if provenance:
-        metadata["provenance"] = provenance.as_json()
+    metadata = {"format": "pt", "network": names[0], "provenance": _said(model)}
     with staged(target) as temporary:
         save_file(tensors, temporary, metadata)
     return {key: tensor.shape for key, tensor in tensors.items()}
@@ -71,12 +73,32 @@ def save_weights(model: keras.Model, path: str | os.PathLike[str]) -> None:
     target = check_file_target(path, ".h5")
     if not target.name.endswith(".weights.h5"):
         raise ArgumentError(f"{target}: expected a file name that ends in .weights.h5.")
-    provenance = get_provenance(model)
+    said = _said(model)
     with staged(target) as temporary:
         model.save_weights(temporary)
-        if provenance:
+        if said:
             with h5py.File(temporary, "a") as file:
-                file.attrs["kyb_provenance"] = provenance.as_json()
+                file.attrs["kyb_provenance"] = said
+
+
+def _said(model: keras.Model) -> str:
+    """What a file of the model's weights says of them: their origin, and what they were trained with; JSON or "".
+
+    Weights that went into a model with a different activation belong to that one as soon as they were trained on.
+    """
+    provenance, names = get_provenance(model), recognise_model(model)
+    fused = not any(isinstance(layer, keras.layers.BatchNormalization) for layer in model.layers)
+    if not names or fused:
+        return provenance.as_json() if provenance else ""
+    network = provenance.network if provenance and provenance.network in names else names[0]
+    own = of_model(model, networks()[network]).as_data()
+    if provenance is None:
+        return json.dumps(own)
+    if getattr(model, UNTRAINED, "") == weights_digest(model):
+        return provenance.as_json()
+    if all(getattr(provenance, key) == own[key] for key in ("activation", "linear_spp", "epsilon")):
+        return provenance.as_json()
+    return dataclasses.replace(provenance, **own).as_json()
 
 
 def _check_whole(model: keras.Model, foreign: list[str]) -> None:

@@ -77,9 +77,6 @@ def read_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
         raise
 
 
-open_checkpoint = read_checkpoint
-
-
 def _read(source: Source) -> Checkpoint:
     head = source.read(0, min(source.size, _HEAD))
     if head.startswith(b"PK\3\4"):

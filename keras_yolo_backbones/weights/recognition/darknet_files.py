@@ -14,7 +14,7 @@ import numpy as np
 from keras_yolo_backbones.weights.readers import darknet
 from keras_yolo_backbones.weights.readers.source import Source
 from keras_yolo_backbones.weights.readers.tensors import Tensor
-from keras_yolo_backbones.weights.shapes import kernels
+from keras_yolo_backbones.weights.recognition.networks import networks
 
 _MAX_CLASSES = 10_000
 
@@ -45,7 +45,7 @@ _CONV = re.compile(r"(\d+)>(\d+|H)(?:/(\d))?")
 def shapes_of(name: str) -> dict[str, tuple[int, ...]]:
     """The tensors of a darknet network's backbone: its kernels and, each being normalized, four vectors a kernel."""
     shapes = {}
-    for key, shape in kernels()[name].items():
+    for key, shape in networks()[name].kernels.items():
         shapes[key] = shape
         for part in ("weight", "bias", "running_mean", "running_var"):
             shapes[key.replace("conv.weight", f"bn.{part}")] = shape[:1]

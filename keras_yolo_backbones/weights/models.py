@@ -1,0 +1,21 @@
+"""Which network a Keras model is."""
+
+from __future__ import annotations
+
+import keras
+
+from keras_yolo_backbones.weights.recognition.identify import of_layers
+from keras_yolo_backbones.weights.recognition.networks import networks
+
+_TELLING_LAYER = "spp.add"
+"""A layer without weights that only YOLO26 has; its kernels are those of YOLO11."""
+
+
+def recognise_model(model: keras.Model) -> tuple[str, ...]:
+    """Registry names of the networks that `model` may be, whatever it is called; none if it is foreign."""
+    shapes = {f"{layer.name}/0": tuple(layer.weights[0].shape) for layer in model.layers if layer.weights}
+    if model.name in of_layers(shapes, only=model.name)[0]:
+        return (model.name,)
+    names, _ = of_layers(shapes)
+    telling = any(layer.name == _TELLING_LAYER for layer in model.layers)
+    return tuple(name for name in names if (networks()[name].family == "v26") == telling) or names

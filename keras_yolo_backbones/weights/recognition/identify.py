@@ -1,0 +1,249 @@
+"""Which network a checkpoint is of, from the names and shapes of its kernels."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Container, Iterable, Iterator, Mapping
+from typing import Any, NamedTuple
+
+from keras_yolo_backbones.errors import ArgumentError
+from keras_yolo_backbones.weights.readers.checkpoint import Checkpoint, read_checkpoint
+from keras_yolo_backbones.weights.readers.facts import Facts
+from keras_yolo_backbones.weights.recognition import darknet_files
+from keras_yolo_backbones.weights.recognition.folded import found_under
+from keras_yolo_backbones.weights.recognition.networks import COLOURS, Network, Shape, networks
+from keras_yolo_backbones.weights.recognition.trained import Trained, of_file, parse
+
+_TELLS = {"v26": re.compile(r"one2one|model\.22\.m\.0\.1\.")}
+"""Families whose backbone has the same keys and shapes as one of a different family -> keys of their detector only."""
+
+_ENOUGH = 0.5
+"""A file with fewer than half of a network's kernels is not taken for it."""
+
+
+class Identity(NamedTuple):
+    """What a checkpoint is.
+
+    Attributes:
+        names: registry names of the networks that it fits; several where the backbones are the same in shape.
+        complete: it has every kernel of the network.
+        format: `"torch"`, `"safetensors"`, `"darknet"` or `"keras"`.
+        tensors: how many it holds; for darknet, how many numbers.
+        part: what was taken of a wrapped torch checkpoint, `"ema"` or `"model"`.
+        channels: of the images that its first convolution sees; 3 is RGB, 0 if the file does not have that kernel.
+        facts: what the file says of itself: the activation of each module, epsilons, classes, task, version, image
+            size, licence. All of it is the file's own claim.
+        trained: what the weights were trained with, as far as it changes what they compute.
+    """
+
+    names: tuple[str, ...]
+    complete: bool
+    format: str
+    tensors: int
+    part: str
+    channels: int
+    facts: Facts
+    trained: Trained | None
+
+    def __repr__(self) -> str:
+        said = f", {self.trained}{'' if self.trained.stated else ' (assumed)'}" if self.trained else ""
+        return f"<{self.format} file of {self.name or 'no network of the zoo'}, {self.tensors} tensors{said}>"
+
+    @property
+    def name(self) -> str:
+        """The one name, or all of them joined by "or"."""
+        return " or ".join(self.names)
+
+    @property
+    def network(self) -> Network:
+        """What is known of the first of the networks; `family`, `size` and `release` are its."""
+        return networks()[self.names[0]]
+
+    @property
+    def family(self) -> str:
+        """Such as `"v8"`."""
+        return self.network.family
+
+    @property
+    def size(self) -> str:
+        """Such as `"s"`."""
+        return self.network.size
+
+    @property
+    def release(self) -> str:
+        """Such as `"darknet"`; "" if the family was published once."""
+        return self.network.release
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The builder's options for the network in the file, those that are not the defaults.
+
+        Raises:
+            ArgumentError: there are none for it.
+        """
+        if self.trained and self.trained.odd:
+            odd = ", ".join(f"{m} ({self.facts.activations.get(m, 'its epsilon')})" for m in self.trained.odd[:3])
+            raise ArgumentError(f"no option of the builders brings what the file says of {odd}.")
+        return self.trained.options(self.network, self.channels) if self.trained else {}
+
+
+def identify(path: str | os.PathLike[str]) -> Identity:
+    """Which family, size and release a checkpoint is. Reads names and shapes, hardly any values; executes nothing.
+
+    Args:
+        path: a torch checkpoint, a safetensors file, a darknet .weights file or one of Keras' own.
+
+    Raises:
+        CheckpointError: not a weight file, damaged, hostile, or of no network of the zoo.
+    """
+    with read_checkpoint(path) as checkpoint:
+        identity = recognise(checkpoint)
+        if not identity.names:
+            raise checkpoint.source.error(foreign(checkpoint.facts, identity.tensors))
+        return identity
+
+
+def foreign(facts: Facts, tensors: int) -> str:
+    """Why a file is of no network of the zoo, from what it says of itself."""
+    rows = facts.description.get("backbone")
+    modules = [row[2] for row in rows if isinstance(row, list) and len(row) > 2] if isinstance(rows, list) else []
+    named = dict.fromkeys(module[:40] for module in modules if isinstance(module, str) and module.isprintable())
+    of = f": their backbone is made of {', '.join(list(named)[:12])}" if named else ""
+    return f"its {tensors} tensors are those of no network of the zoo{of} (`kyb list` shows the zoo)."
+
+
+def recognise(checkpoint: Checkpoint) -> Identity:
+    """The same for an open checkpoint; `names` is empty if it is no network of the zoo."""
+    facts, format = checkpoint.facts, checkpoint.format
+    if format == "darknet":
+        names, complete = darknet_files.recognise(checkpoint.source)
+        count, shapes, channels = darknet_files.count(checkpoint.source), {}, COLOURS
+    else:
+        shapes = checkpoint.tensors.shapes
+        names, complete = of_layers(shapes) if format == "keras" else of_state_dict(shapes)
+        count, channels = len(shapes), _channels(shapes, names[0], format) if names else 0
+    if len(names) > 1:
+        names = _of_task(names, facts.task or _task(shapes))
+    trained = _trained(networks()[names[0]], facts, format, shapes) if names else None
+    return Identity(names, complete, format, count, checkpoint.part, channels, facts, trained)
+
+
+def _trained(network: Network, facts: Facts, format: str, keys: Container[str]) -> Trained | None:
+    written = parse(facts.provenance)
+    if written or format == "keras":
+        return written
+    return of_file(network, network.namings[network.naming(keys)], facts)
+
+
+class _Score(NamedTuple):
+    """How well a file fits one network."""
+
+    name: str
+    hits: int
+    wanted: int
+
+    @property
+    def complete(self) -> bool:
+        return self.hits == self.wanted
+
+
+def of_state_dict(shapes: Mapping[str, Shape]) -> tuple[tuple[str, ...], bool]:
+    """Names for tensors under the original's keys, and whether every kernel is there."""
+    scores = [_Score(name, _hits(shapes, network), len(network.kernels)) for name, network in networks().items()]
+    scores = [score for score in scores if score.hits >= _ENOUGH * score.wanted]
+    if not scores:
+        return (), False
+    # Of the networks that are all there, the largest: the file of v3-spp has all of v3-base in it.
+    best = max(scores, key=lambda score: (score.complete, score.hits, -score.wanted))
+    names = [score.name for score in scores if score[1:] == best[1:]]
+    if len(names) > 1:
+        names = _told_apart(names, shapes, best.wanted)
+    return tuple(names), best.complete
+
+
+def _hits(shapes: Mapping[str, Shape], network: Network) -> int:
+    """How many kernels are there, in the best naming; 0 if one has a shape that is not the network's."""
+    return max(_fitting(shapes, network, naming.kernels) for naming in network.namings)
+
+
+def _fitting(shapes: Mapping[str, Shape], network: Network, kernels: Mapping[str, Shape]) -> int:
+    at = {key: found_under(key, shapes) for key in kernels}
+    present = [(key, tuple(shapes[at[key]]), wanted) for key, wanted in kernels.items() if at[key] in shapes]
+    if not all(found == wanted or _is_stem(found, wanted, network.stems.get(key)) for key, found, wanted in present):
+        return 0
+    return len(present)
+
+
+def _is_stem(found: Shape, wanted: Shape, each: int | None) -> bool:
+    """Whether a kernel is the one that sees the image, for images of any number of channels."""
+    if each is None or len(found) != len(wanted):
+        return False
+    return found[:1] + found[2:] == wanted[:1] + wanted[2:] and found[1] > 0 and found[1] % each == 0
+
+
+def _told_apart(names: list[str], shapes: Mapping[str, Shape], wanted: int) -> list[str]:
+    """Of networks with the same kernels, those whose detector is in the file; all if there is only a backbone."""
+    if sum(len(shape) == 4 for shape in shapes.values()) == wanted:
+        return names
+    for family, tell in _TELLS.items():
+        if any(map(tell.search, shapes)):
+            return [name for name in names if networks()[name].family == family] or names
+    return [name for name in names if networks()[name].family not in _TELLS] or names
+
+
+def _task(keys: Iterable[str]) -> str:
+    """The task that the head is for, as far as the names of its tensors say it."""
+    return "classify" if any(key.endswith(".linear.weight") for key in keys) else ""
+
+
+def _of_task(names: tuple[str, ...], task: str) -> tuple[str, ...]:
+    """Of networks with the same kernels, those of the release for classification if the file is of one, and if not."""
+    if not task:
+        return names
+    fitting = tuple(name for name in names if (networks()[name].release == "cls") == (task == "classify"))
+    return fitting or names
+
+
+def of_layers(shapes: Mapping[str, Shape], only: str = "") -> tuple[tuple[str, ...], bool]:
+    """Names for a file that Keras wrote, by the layers whose kernels are the original's, neither cut nor rearranged.
+
+    Args:
+        shapes: `"<layer>/<index>"` -> shape.
+        only: the one network that may be it.
+    """
+    found = {name[:-2]: tuple(shape) for name, shape in shapes.items() if name.endswith("/0") and len(shape) == 4}
+    scores = []
+    for network in networks().values():
+        if only and network.name != only:
+            continue
+        known = {layer: network.kernels[network.layers[layer]] for layer in found if layer in network.layers}
+        fits = all(_in_torch(found[layer], network, layer) for layer in known)
+        if fits and known and len(known) >= _ENOUGH * len(found) / 2:
+            scores.append(_Score(network.name, len(known), len(network.kernels)))
+    if not scores:
+        return (), False
+    best = max(scores, key=lambda score: (score.hits, -score.wanted))
+    return tuple(score.name for score in scores if score[1:] == best[1:]), True
+
+
+def _in_torch(shape: Shape, network: Network, layer: str) -> bool:
+    """Whether a layer's kernel is the network's: of a conv, or of a depthwise one."""
+    key = network.layers[layer]
+    wanted, stem = network.kernels[key], network.stems.get(key)
+    height, width, into, out = shape
+    candidates = (out, into, height, width), (into, out, height, width)
+    return any(found == wanted or _is_stem(found, wanted, stem) for found in candidates)
+
+
+def _channels(shapes: Mapping[str, Shape], name: str, format: str) -> int:
+    """Image channels, from the first kernel that sees the image; 0 if none of them is there."""
+    return next(_seen(shapes, networks()[name], format), 0)
+
+
+def _seen(shapes: Mapping[str, Shape], network: Network, format: str) -> Iterator[int]:
+    if format == "keras" and f"{network.stem}/0" in shapes:
+        yield shapes[f"{network.stem}/0"][2]
+    for key, each in network.stems.items():
+        if (found := found_under(key, shapes)) in shapes:
+            yield shapes[found][1] // each
