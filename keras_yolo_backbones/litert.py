@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from keras_yolo_backbones.errors import ExportError
+from keras_yolo_backbones.fragile import lite_schema
 
 
 class Tensor(NamedTuple):
@@ -121,7 +122,7 @@ def dequantize(array: np.ndarray, tensor: dict[str, Any]) -> np.ndarray:
 
 def operators(path: Path) -> list[Operator]:
     """All operators of a TFLite file, in order."""
-    from ai_edge_litert import schema_py_generated as schema
+    schema = lite_schema()
 
     kinds = {value: name for name, value in vars(schema.BuiltinOperator).items() if isinstance(value, int)}
     model = schema.Model.GetRootAs(path.read_bytes(), 0)
@@ -145,7 +146,7 @@ def operators(path: Path) -> list[Operator]:
 
 
 def _tensors(model: Any) -> list[Tensor]:
-    from ai_edge_litert import schema_py_generated as schema
+    schema = lite_schema()
 
     types = {value: name for name, value in vars(schema.TensorType).items() if isinstance(value, int)}
     graph = model.Subgraphs(0)

@@ -15,8 +15,8 @@ PACKAGE = "keras_yolo_backbones"
 FLOORS = (
     ("errors", "version", "quiet"),
     (
-        *("arguments", "files", "images", "levels", "litert", "marks", "orientation", "pixel_limit"),
-        *("preprocessing", "provenance", "webp"),
+        *("arguments", "files", "fragile", "images", "levels", "litert", "marks", "orientation"),
+        *("pixel_limit", "preprocessing", "provenance", "webp"),
     ),
     ("blocks",),
     ("families.frame",),

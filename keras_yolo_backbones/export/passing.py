@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from keras_yolo_backbones.fragile import lite_tools
+
 MARKER = "CEIL"
 """The operator that `integer_form` puts where integers become floats."""
 
@@ -15,9 +17,8 @@ def finished(content: bytes) -> bytes:
         content: of the file as converted, with float outputs behind a `MARKER` each: the converter would make them
             int8 by removing the DEQUANTIZE before them, even where a float layer needs it. It has one subgraph.
     """
-    from tensorflow.lite.tools import flatbuffer_utils
-
-    model = flatbuffer_utils.read_model_from_bytearray(bytearray(content))
+    tools = lite_tools()
+    model = tools.read_model_from_bytearray(bytearray(content))
     graph = model.subgraphs[0]
     taken, integers = _ends(model, graph, MARKER), _ends(model, graph, "DEQUANTIZE")
     graph.outputs = [integers[taken[int(index)]] for index in graph.outputs]
@@ -27,14 +28,13 @@ def finished(content: bytes) -> bytes:
     for operator in graph.operators:
         operator.inputs = [taken.get(int(index), int(index)) for index in operator.inputs]
     _drop_unused(model, graph)
-    return bytes(flatbuffer_utils.convert_object_to_bytearray(model))
+    return bytes(tools.convert_object_to_bytearray(model))
 
 
 def _ends(model: Any, graph: Any, name: str) -> dict[int, int]:
     """Of all operators of a kind: the tensor that they give -> the one that they take."""
-    from tensorflow.lite.tools import flatbuffer_utils
-
-    found = [one for one in graph.operators if flatbuffer_utils.opcode_to_name(model, one.opcodeIndex) == name]
+    tools = lite_tools()
+    found = [one for one in graph.operators if tools.opcode_to_name(model, one.opcodeIndex) == name]
     return {int(operator.outputs[0]): int(operator.inputs[0]) for operator in found}
 
 

@@ -15,6 +15,7 @@ from keras import tree
 
 from keras_yolo_backbones.arguments import check_model, is_functional
 from keras_yolo_backbones.errors import GraphError
+from keras_yolo_backbones.fragile import call_of, calls_of, maker_of
 from keras_yolo_backbones.graph.ir import Graph, Node, Value
 
 
@@ -47,7 +48,7 @@ def _read(
         if given is not None:
             values[id(tensor)] = given[position]
         else:
-            layer = tensor._keras_history.operation
+            layer = maker_of(tensor)
             nodes.append(Node(layer, (), {}, layer.name))
             values[id(tensor)] = Value(nodes[-1], 0)
 
@@ -84,12 +85,12 @@ def _in_order(model: keras.Model) -> list[Any]:
     unseen = list(model.outputs)
     while unseen:
         tensor = unseen.pop()
-        call = None if id(tensor) in inputs else _call_of(tensor)
+        call = None if id(tensor) in inputs else call_of(tensor)
         if call is not None and id(call) not in mine:
             mine.add(id(call))
             unseen.extend(call.arguments.keras_tensors)
 
-    waiting = [call for operation in model.operations for call in operation._inbound_nodes if id(call) in mine]
+    waiting = [call for operation in model.operations for call in calls_of(operation) if id(call) in mine]
     known, ordered = set(inputs), []
     while waiting:
         blocked = []
@@ -104,12 +105,6 @@ def _in_order(model: keras.Model) -> list[Any]:
             raise GraphError(f"model {model.name!r}: the inputs of layer {name!r} are no part of the model.")
         waiting = blocked
     return ordered
-
-
-def _call_of(tensor: keras.KerasTensor) -> Any:
-    """Keras' note of the call that made `tensor`."""
-    operation, index, _ = tensor._keras_history
-    return operation._inbound_nodes[index]
 
 
 def _is_sequential(operation: Any) -> bool:

@@ -16,6 +16,7 @@ import numpy as np
 from keras_yolo_backbones.arguments import check_model
 from keras_yolo_backbones.errors import ArgumentError
 from keras_yolo_backbones.files import staged
+from keras_yolo_backbones.fragile import recording_interpreter
 from keras_yolo_backbones.graph.agreement import Agreement, agreement
 from keras_yolo_backbones.graph.ir import Node, Value
 from keras_yolo_backbones.graph.read import read
@@ -216,18 +217,7 @@ def _run_all(path: Path, tensors: list[dict[str, Any]], samples: Sequence[np.nda
 
 
 def _interpreter(path: Path) -> Any:
-    import warnings
-
-    from ai_edge_litert.interpreter import Interpreter, OpResolverType
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        # Delegates compute several operators at once and keep nothing between them.
-        interpreter = Interpreter(
-            model_path=str(path),
-            experimental_preserve_all_tensors=True,
-            experimental_op_resolver_type=OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
-        )
+    interpreter = recording_interpreter(path)
     interpreter.allocate_tensors()
     return interpreter
 
