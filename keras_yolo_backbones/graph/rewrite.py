@@ -9,6 +9,7 @@ import keras
 from keras import tree
 
 from keras_yolo_backbones.errors import GraphError
+from keras_yolo_backbones.fragile import maker_of
 from keras_yolo_backbones.graph.ir import Graph, Node, Value
 from keras_yolo_backbones.graph.read import read
 from keras_yolo_backbones.provenance import STEM, complete_provenance, provenance_of, write_provenance
@@ -43,7 +44,7 @@ def rebuild(
             results = copies.call(node, args, kwargs)
         for index, tensor in enumerate(tree.flatten(results)):
             built[Value(node, index)] = tensor
-            made.append((node.layer, tensor._keras_history.operation))
+            made.append((node.layer, maker_of(tensor)))
     copies.copy_weights()
     wanted = graph.outputs if outputs is None else outputs
     model = keras.Model(tree.map_structure(new, graph.inputs), tree.map_structure(new, wanted), name=name or graph.name)
