@@ -33,7 +33,7 @@ except CheckpointError as error:
     said = f"refused {error.reason}"
 others = usage(resource.RUSAGE_CHILDREN)
 seconds = time.process_time() - start + others.ru_utime + others.ru_stime
-print(f"{seconds:.3f} {max(usage().ru_maxrss - before, others.ru_maxrss - before) / 1024:.0f} {said}")
+print(f"{seconds:.3f} {max(usage().ru_maxrss - before, others.ru_maxrss) / 1024:.0f} {said}")
 """
 
 

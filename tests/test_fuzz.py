@@ -6,7 +6,10 @@
 from __future__ import annotations
 
 import io
+import pickle
+import tempfile
 from functools import cache
+from pathlib import Path
 
 import h5py
 import numpy as np
@@ -15,7 +18,8 @@ from hypothesis import event, given, settings
 from hypothesis import strategies as st
 from safetensors.numpy import save
 from test_load_weights import write_darknet
-from torchfile import Writer, archived, encode, pickle_of, records_of
+from test_onnx_reading import model as onnx_model
+from torchfile import Writer, archived, encode, pickle_of, records_of, write_legacy
 
 from keras_yolo_backbones.errors import CheckpointError
 from keras_yolo_backbones.weights.readers.checkpoint import read_checkpoint
@@ -98,8 +102,8 @@ def small_pickle() -> tuple[bytes, dict[str, bytes]]:
 
 @given(damages)
 def test_a_damaged_pickle_with_its_tensors(path, damage):
-    pickle, records = small_pickle()
-    event(outcome(path, archived(damaged(pickle, damage), records)))
+    whole, records = small_pickle()
+    event(outcome(path, archived(damaged(whole, damage), records)))
 
 
 @given(damages)
@@ -116,6 +120,36 @@ def test_a_damaged_safetensors_file(path, damage):
 def test_a_damaged_darknet_file(path, damage):
     tensors = {"0.conv.weight": np.ones((2, 3, 3, 3)), **{f"0.bn.{k}": np.ones(2) for k in ("weight", "bias")}}
     event(outcome(path, damaged(write_darknet(path, tensors).read_bytes(), damage)))
+
+
+@cache
+def legacy_bytes() -> bytes:
+    writer = Writer()
+    content = {"epoch": 1, "model": writer.module(TENSORS)}
+    with tempfile.TemporaryDirectory() as folder:
+        return write_legacy(Path(folder) / "old.pt", writer, content).read_bytes()
+
+
+@given(damages)
+def test_a_damaged_file_of_torchs_older_format(path, damage):
+    event(outcome(path, damaged(legacy_bytes(), damage)))
+
+
+@given(st.sampled_from([2, 4, 5]), damages)
+def test_a_damaged_pickle_of_arrays(path, protocol, damage):
+    content = {**TENSORS, "StructuredToParameterName@@": dict.fromkeys(TENSORS, "conv2d_0.w_0")}
+    event(outcome(path, damaged(pickle.dumps(content, protocol=protocol), damage)))
+
+
+@cache
+def onnx_bytes() -> bytes:
+    kind = {"metadata": {"names": "{0: 'a'}", "imgsz": "[64, 64]"}}
+    return onnx_model("relu6", **kind).SerializeToString()
+
+
+@given(damages)
+def test_a_damaged_onnx_file(path, damage):
+    event(outcome(path, damaged(onnx_bytes(), damage)))
 
 
 @cache
@@ -136,5 +170,6 @@ def test_a_damaged_keras_file(path, damage):
 
 
 def test_undamaged_they_are_all_read(path):
-    for data in (archived(*small_pickle()), save(TENSORS), keras_bytes()):
+    arrays = pickle.dumps(TENSORS, protocol=4)
+    for data in (archived(*small_pickle()), legacy_bytes(), arrays, onnx_bytes(), save(TENSORS), keras_bytes()):
         assert outcome(path, data) == "read"

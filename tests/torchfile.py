@@ -103,6 +103,7 @@ class Writer:
 
     def __init__(self):
         self.records: dict[str, bytes] = {}
+        self.counts: dict[str, int] = {}
 
     def tensor(self, values: np.ndarray | Bits, *, storage: str = "", count: int | None = None, **changed) -> Call:
         """The call that rebuilds a tensor; keywords replace what it is called with, for damaged files."""
@@ -110,6 +111,7 @@ class Writer:
         values = np.ascontiguousarray(values.values if isinstance(values, Bits) else values)
         key = str(len(self.records))
         self.records[key] = values.tobytes()
+        self.counts[key] = values.size
         strides = tuple(stride // values.itemsize for stride in values.strides)
         reference = Reference(("storage", Name("torch", kind), key, "cpu", values.size if count is None else count))
         made = {"offset": 0, "shape": values.shape, "strides": strides} | changed
@@ -156,6 +158,19 @@ class Writer:
             for name, record in (extra or {}).items():
                 archive.writestr(name, record)
         return path
+
+
+LEGACY = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
+
+
+def write_legacy(path: Path, writer: Writer, content: Any, *, keys: list[str] | None = None, tail: bytes = b"") -> Path:
+    """The format of torch before 1.6: five pickles, then the storages, each after the number of its elements."""
+    machine = {"protocol_version": 1001, "little_endian": True, "type_sizes": {"short": 2, "int": 4, "long": 4}}
+    keys = list(writer.records) if keys is None else keys
+    parts = [b"\x80\x02" + encode(value) + b"." for value in (1001, machine, content, keys)]
+    stored = [struct.pack("<q", writer.counts[key]) + writer.records[key] for key in keys]
+    path.write_bytes(b"".join([LEGACY, *parts, *stored, tail]))
+    return path
 
 
 def write_state_dict(path: Path, tensors: dict[str, Any], **wrapped: Any) -> Path:

@@ -19,6 +19,7 @@ _TASKS = {
 }
 """Class of the pickled network -> task, for files that do not say it otherwise."""
 
+_MAX_WRAPPERS = 4
 _MAX_TEXT = 200
 _MAX_CLASSES = 100_000
 _MAX_VALUES = 20_000
@@ -50,16 +51,18 @@ def claims(content: Any, root: Stub | None) -> dict[str, Any]:
 
 def _network(root: Stub) -> Stub:
     """The module that describes the network: `root`, or what `root` wraps."""
-    module = root
-    for _ in range(len(_WRAPPERS)):
+    module, found = root, root
+    for _ in range(_MAX_WRAPPERS):
         if module.attribute("yaml") is not None or module.attribute("names") is not None:
             return module
         inner = module.attribute("_modules")
         children = [inner[key] for key in _WRAPPERS if key in inner] if isinstance(inner, dict) else []
         if not children or not isinstance(children[0], Stub):
             break
+        if found is module and module.made_by.module.startswith("torch."):
+            found = children[0]
         module = children[0]
-    return root
+    return found
 
 
 def _attribute(network: Stub | None, name: str) -> Any:

@@ -13,9 +13,9 @@ import os
 import sys
 from typing import Any
 
-MAX_VARIABLES = 100_000
+MAX_VARIABLES = 20_000
 MAX_DEPTH = 8
-MAX_GROUPS = 200_000
+MAX_GROUPS = 20_000
 MAX_NAME = 500
 MAX_PROVENANCE = 10_000
 MAX_MEMORY = 640 << 20
@@ -92,11 +92,11 @@ def _text(attributes: Any, name: str, most: int) -> str | None:
     """A text among attributes; `None` if there is none. Its size is looked at before it is read."""
     if name not in attributes:
         return None
-    attribute = attributes.get_id(name)
-    if attribute.get_storage_size() > most:
+    long = attributes.get_id(name).get_storage_size() > most
+    value = None if long else attributes[name]
+    if long or (isinstance(value, str) and len(value) > most):
         raise ValueError(f"its attribute {name!r} is too long")
-    value = attributes[name]
-    return value if isinstance(value, str) and len(value) <= most else None
+    return value if isinstance(value, str) else None
 
 
 def _layer(group: Any) -> str:

@@ -19,7 +19,7 @@ from keras_yolo_backbones.weights.readers.tensors import DTYPES, Tensor, is_coun
 _PROGRAM = Path(__file__).with_name("h5_index.py")
 _SECONDS = 60
 _MAX_ANSWER = 16 << 20
-_MAX_CONFIG = 1 << 26
+_MAX_CONFIG = 4 << 20
 """Bytes; the largest network of the zoo has 1 MB."""
 _TYPES = {dtype.str: name for name, dtype in DTYPES.items() if name != "bfloat16"}
 
@@ -84,8 +84,9 @@ def _reader(source: Source, offset: int, count: int) -> Any:
 
 def _index(source: Source, start: int, size: int) -> dict[str, Any]:
     """What `h5_index.py` finds, run in a process of its own."""
+    said = _answer(source, start, size)
     try:
-        found = json.loads(_answer(source, start, size))
+        found = json.loads(said)
     except ValueError:
         raise source.error("the HDF5 library gave no answer: the file is damaged; download it again.") from None
     if "error" in found:

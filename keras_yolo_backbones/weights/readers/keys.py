@@ -9,7 +9,8 @@ import numpy as np
 from keras_yolo_backbones.weights.readers.modules import Module
 from keras_yolo_backbones.weights.readers.tensors import DTYPES, Tensor
 
-_COUNTERS = ("total_ops", "total_params", "n_averaged", "steps")
+_AVERAGED = "n_averaged"
+_COUNTERS = ("total_ops", "total_params", "steps", _AVERAGED)
 """Last part of keys that count something: operations (a profiler), averaged steps."""
 
 _PREFIXES = {"module.": "", "_orig_mod.": "", "net.": "", "ema.model.": "model.", "model.model.": "model."}
@@ -22,9 +23,10 @@ _MAX_WRAPPERS = 8
 
 
 def cleaned(found: Module) -> tuple[Module, bool]:
-    """The network's own keys, and whether they are those of a moving average that was beside the trained weights."""
+    """The network's own keys, and whether they are those of an average."""
     tensors = {key: tensor for key, tensor in found.tensors.items() if key.rpartition(".")[2] not in _COUNTERS}
     averaged = _only_averaged(tensors)
+    counted = any(key.rpartition(".")[2] == _AVERAGED for key in found.tensors)
     found = Module(_unpruned(averaged or tensors), found.activations, found.epsilons)
     for _ in range(_MAX_WRAPPERS):
         prefix = next((prefix for prefix in _PREFIXES if _all_start(found, prefix)), None)
@@ -33,7 +35,7 @@ def cleaned(found: Module) -> tuple[Module, bool]:
         found = found.renamed(prefix, _PREFIXES[prefix])
     if _all_start(found, "model.") and not any(key.split(".")[1].isdecimal() for key in found.tensors):
         found = found.renamed("model.", "")  # the attribute of a class around the network, not a list of layers
-    return found, averaged is not None
+    return found, averaged is not None or counted
 
 
 def _all_start(found: Module, prefix: str) -> bool:

@@ -11,7 +11,7 @@ from typing import Any
 from keras_yolo_backbones.errors import shown
 from keras_yolo_backbones.weights.readers.facts import Facts, of_shapes
 from keras_yolo_backbones.weights.readers.feed import Feed, MalformedError, Span
-from keras_yolo_backbones.weights.readers.onnx_graph import activations, names_by_node
+from keras_yolo_backbones.weights.readers.onnx_graph import activations, names_of
 from keras_yolo_backbones.weights.readers.onnx_skeleton import skeleton
 from keras_yolo_backbones.weights.readers.source import Source
 from keras_yolo_backbones.weights.readers.tensors import Tensor, is_shape
@@ -52,12 +52,12 @@ def read_onnx(source: Source) -> tuple[dict[str, Tensor], Facts]:
         raise source.error(f"looks like ONNX, but {shown(error)}: it is damaged; download it again.") from None
     graph = model.graph
     source.budget.spend(len(graph.node) + len(graph.initializer))
-    renamed = names_by_node(graph)
+    renamed = names_of(graph)
     tensors = {}
     for entry, value in zip(graph.initializer, values, strict=True):
         tensor = _tensor(source, entry, value)
         if tensor is not None:
-            tensors[renamed.get(entry.name, entry.name)] = tensor
+            tensors.update(dict.fromkeys(renamed.get(entry.name, [entry.name]), tensor))
     shapes = {name: tensor.shape for name, tensor in tensors.items()}
     kernels = [name for name, shape in shapes.items() if len(shape) == 4]
     if not any(name.endswith(".weight") for name in kernels):
@@ -65,7 +65,8 @@ def read_onnx(source: Source) -> tuple[dict[str, Tensor], Facts]:
         raise source.error(
             f"is an ONNX file without the original's names{found}; load the checkpoint it was made from."
         )
-    return tensors, Facts(activations(graph, renamed), **_stated(model), **of_shapes(shapes))
+    scalars = {name: float(tensor.array().item()) for name, tensor in tensors.items() if tensor.size == 1}
+    return tensors, Facts(activations(graph, renamed, scalars, source.budget), **_stated(model), **of_shapes(shapes))
 
 
 def _tensor(source: Source, entry: Any, value: Span | None) -> Tensor | None:

@@ -38,7 +38,7 @@ class TorchLegacy(TorchTensors):
         machine = self._plain(feed)
         if not isinstance(machine, dict) or machine.get("little_endian") is not True:
             raise self.source.error("was written on a big-endian machine; only little endian is read.")
-        found = interpret(feed, self.storage, self.functions, self.source.budget)
+        found = interpret(feed, self.persistent, self.functions, self.source.budget)
         self._locate(self._plain(feed), feed.position)
         return found
 

@@ -73,8 +73,14 @@ class TorchTensors(abc.ABC):
             "torch._utils._rebuild_sparse_tensor": _unread("a sparse tensor"),
         }
 
+    def persistent(self, identifier: Any) -> Any:
+        """What a persistent id names: a storage, or in old files a class with its source code, which is dropped."""
+        if isinstance(identifier, tuple) and len(identifier) == 4 and identifier[0] == "module":
+            return identifier[1]
+        return self.storage(identifier)
+
     def storage(self, identifier: Any) -> Storage | Unreadable:
-        """The storage that a persistent id names: ("storage", class, key, device, elements[, view])."""
+        """The storage of the id ("storage", class, key, device, elements[, view])."""
         if not isinstance(identifier, tuple) or len(identifier) not in (5, 6) or identifier[0] != "storage":
             raise PickleError("refers to something that is no storage")
         _, kind, key, _, count, *view = identifier

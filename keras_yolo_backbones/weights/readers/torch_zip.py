@@ -54,7 +54,7 @@ class TorchZip(TorchTensors):
         verify(self.source, record)
         end = record.offset + record.size
         feed = Feed(self.source.read, record.offset, end, self.source.budget)
-        found = interpret(feed, self.storage, self.functions, self.source.budget)
+        found = interpret(feed, self.persistent, self.functions, self.source.budget)
         if feed.position != end:
             raise PickleError("has bytes after its end")
         return found
