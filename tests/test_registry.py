@@ -18,7 +18,7 @@ def test_names_and_patterns():
 def test_create_builds_what_the_name_says():
     model = kyb.create("v8-n6", activation="relu", input_shape=(64, 64, 3))
     assert model.name == "v8-n6"
-    assert kyb.pyramid(model)[-1] == kyb.Level("P6", 64, 256)
+    assert kyb.pyramid(model)[-1] == kyb.Level("P6", 64, 256, "spp.cv2.act", "spp")
 
 
 def test_a_family_alone_is_its_default_size():
@@ -33,16 +33,39 @@ def test_every_name_is_fit_for_a_file_name():
 def test_pyramid_of_a_model_with_a_neck():
     backbone = kyb.v8("n", input_shape=(64, 64, 3))
     neck = {name: keras.layers.Conv2D(7, 1)(tensor) for name, tensor in backbone.output.items()}
-    assert kyb.pyramid(keras.Model(backbone.input, neck)) == (
+    assert [level[:3] for level in kyb.pyramid(keras.Model(backbone.input, neck))] == [
         ("P3", 8, 7),
         ("P4", 16, 7),
         ("P5", 32, 7),
-    )
+    ]
+
+
+def test_pyramid_says_where_a_level_is_made():
+    backbone = kyb.v8("n", input_shape=(64, 64, 3))
+    assert [level[3:] for level in kyb.pyramid(backbone)] == [
+        ("stage3.cv2.act", "stage3"),
+        ("stage4.cv2.act", "stage4"),
+        ("spp.cv2.act", "spp"),
+    ]
+
+
+def test_pyramid_of_detectors():
+    """Outputs that are called after levels, and a backbone nested in a model whose outputs are not."""
+    backbone = kyb.v8("n", input_shape=(64, 64, 3))
+    head = keras.layers.Conv2D(5, 1, name="head")
+    detector = keras.Model(backbone.input, {"P4_scores": head(backbone.output["P4"])})
+    assert kyb.pyramid(detector) == (("P4_scores", 16, 5, "head", "head"),)
+    images = keras.Input((64, 64, 3))
+    nested = keras.Model(images, {"boxes": keras.layers.Conv2D(4, 1)(backbone(images)["P3"])})
+    assert kyb.pyramid(nested) == kyb.pyramid(backbone)
+    assert kyb.pyramid(keras.Model(images, backbone(images))) == kyb.pyramid(backbone)
 
 
 def test_pyramid_of_something_else():
     images = keras.Input((8, 8, 3))
-    with pytest.raises(kyb.ArgumentError, match="returns no dict of levels"):
+    with pytest.raises(
+        kyb.ArgumentError, match="has no dict of outputs; expected outputs"
+    ):
         kyb.pyramid(keras.Model(images, images))
-    with pytest.raises(kyb.ArgumentError, match=r"outputs of .* that are no levels: boxes"):
+    with pytest.raises(kyb.ArgumentError, match=r"has outputs called boxes; expected outputs that"):
         kyb.pyramid(keras.Model(images, {"boxes": images}))

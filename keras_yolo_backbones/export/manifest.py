@@ -15,6 +15,7 @@ import keras
 
 from keras_yolo_backbones.graph.agreement import Agreement
 from keras_yolo_backbones.graph.signature import ImageInput, named_outputs
+from keras_yolo_backbones.levels import stride_of
 from keras_yolo_backbones.provenance import every_provenance, weights_digest
 from keras_yolo_backbones.version import __version__
 
@@ -112,16 +113,11 @@ def file_digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def is_level(name: str) -> bool:
-    """Whether an output is called as the levels of a pyramid are: P3, P4, …."""
-    return name[:1] == "P" and name[1:].isdecimal()
-
-
 def _output(name: str, tensor: keras.KerasTensor, size: tuple[int | None, int | None, int]) -> dict[str, Any]:
     """Shape, channels and, where the name is that of a level, stride."""
     shape = list(tensor.shape[1:])
-    if is_level(name):
-        stride = 2 ** int(name[1:])
+    stride = stride_of(name)
+    if stride and len(shape) == 3:
         shape[:2] = [own if side is None else -(-side // stride) for own, side in zip(shape[:2], size[:2], strict=True)]
         return {"stride": stride, "channels": shape[-1], "shape": shape}
     return {"channels": shape[-1], "shape": shape}

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 from collections import defaultdict, deque
 from collections.abc import Hashable, Sequence
-from fnmatch import fnmatchcase
 
 import keras
 
 from keras_yolo_backbones.errors import ArgumentError
 from keras_yolo_backbones.graph.ir import Graph, Node, Value
+from keras_yolo_backbones.graph.select import select
 from keras_yolo_backbones.quantization.lower import activation_of, tensor_names
 from keras_yolo_backbones.quantization.scales import FUSED, Scales, carried
 
@@ -41,14 +40,7 @@ def _named(graph: Graph, scales: Scales, names: Sequence[str]) -> set[Node]:
     called = {node: name for node, name in tensor_names(graph).items() if not _is_input(node)}
     kept: set[Node] = set()
     for wanted in names:
-        found = {node for node, name in called.items() if fnmatchcase(name, wanted) or fnmatchcase(name, f"{wanted}.*")}
-        if not found:
-            near = difflib.get_close_matches(wanted, called.values(), n=3, cutoff=0.5) or list(called.values())[:3]
-            raise ArgumentError(
-                f"keep_float: no layer is called {wanted!r}; the fused network has {', '.join(near)}, … "
-                "(quantization.plan lists all)."
-            )
-        kept |= found
+        kept |= select(called, wanted, argument="keep_float", where="the fused network (quantization.plan lists all)")
     layers = {id(node.layer) for node in kept if getattr(node.layer, "weights", None)}
     kept |= {node for node in graph.nodes if id(node.layer) in layers}  # weights that are shared are so in one form
     return kept | {partner for node in kept for partner in _fused_with(graph, scales, node)}

@@ -18,7 +18,6 @@ from keras_yolo_backbones.export.function import deployable, frozen_function
 from keras_yolo_backbones.export.manifest import (
     Artifact,
     file_digest,
-    is_level,
     make_manifest,
     origins,
     write_manifest,
@@ -29,6 +28,7 @@ from keras_yolo_backbones.export.onnx.transposes import cancel_transposes
 from keras_yolo_backbones.files import check_file_target, staged_pair
 from keras_yolo_backbones.graph.running import require_tensorflow
 from keras_yolo_backbones.graph.signature import image_input, named_outputs
+from keras_yolo_backbones.levels import stride_of
 from keras_yolo_backbones.provenance import every_provenance
 from keras_yolo_backbones.version import __version__
 
@@ -149,9 +149,9 @@ def _refused(model: keras.Model, error: Exception) -> ExportError:
 def _metadata(model: keras.Model, layout: str) -> dict[str, str]:
     """What the file says about itself."""
     levels = {
-        name: {"stride": 2 ** int(name[1:]), "channels": tensor.shape[-1]}
+        name: {"stride": stride, "channels": tensor.shape[-1]}
         for name, tensor in named_outputs(model).items()
-        if is_level(name)
+        if (stride := stride_of(name))
     }
     return {
         "model": model.name,

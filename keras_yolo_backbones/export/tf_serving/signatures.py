@@ -12,6 +12,7 @@ from keras_yolo_backbones.errors import ArgumentError, one_of
 from keras_yolo_backbones.export.function import frozen_function
 from keras_yolo_backbones.graph.signature import ImageInput, named_outputs
 from keras_yolo_backbones.images import letterbox_file
+from keras_yolo_backbones.levels import is_level
 from keras_yolo_backbones.preprocessing import GREY
 
 SIGNATURES = ("serving_default", "uint8", "encoded", "embedding", "encoded_embedding")
@@ -37,7 +38,7 @@ def choose(wanted: tuple[str, ...] | None, model: keras.Model, images: ImageInpu
     """The signatures to export: those wanted, or all that the model can have.
 
     Args:
-        wanted: some of `SIGNATURES`; `None` for all that apply.
+        wanted: some of `SIGNATURES`; `None` for all that apply, without the averages if an output is no level.
         model: gives feature maps, or no `embedding`.
         images: its input: of three channels and a known size, or no `encoded`.
 
@@ -63,6 +64,8 @@ def choose(wanted: tuple[str, ...] | None, model: keras.Model, images: ImageInpu
             raise ArgumentError(f"model {model.name!r} cannot have the signature {name!r}: {reasons[name]}.")
     if wanted is not None and "serving_default" not in wanted:
         raise ArgumentError("every SavedModel has the signature 'serving_default'; add it to signatures=….")
+    if wanted is None and not all(is_level(name) for name in named_outputs(model)):
+        reasons |= dict.fromkeys(averages, "means of boxes and scores say nothing")  # still there for who asks
     return tuple(name for name in SIGNATURES if name not in reasons and (wanted is None or name in wanted))
 
 
