@@ -5,11 +5,16 @@ from __future__ import annotations
 import re
 import shlex
 
+import keras
+import numpy as np
 import pytest
 from conftest import ROOT
+from PIL import Image
 
 import keras_yolo_backbones as kyb
 from keras_yolo_backbones.cli import build_parser
+from keras_yolo_backbones.families import Family
+from keras_yolo_backbones.litert import LiteModel
 
 DOCUMENTS = sorted(path.relative_to(ROOT) for path in ROOT.glob("*.md")) + sorted(
     path.relative_to(ROOT) for folder in ("zoo", "tflite", "examples") for path in (ROOT / folder).rglob("*.md")
@@ -49,6 +54,42 @@ def test_make_targets_exist(document):
 def test_links_lead_somewhere(document):
     for target in re.findall(r"\]\((?!https?:|#)([^)#]+)", (ROOT / document).read_text()):
         assert (ROOT / document).parent.joinpath(target).exists(), target
+
+
+class Batches(keras.utils.PyDataset):
+    """Images and targets for whatever outputs `detector` has in a document's names."""
+
+    def __init__(self, names):
+        super().__init__()
+        self.names = names
+
+    def __len__(self):
+        return 1
+
+    def __getitem__(self, index):
+        detector = self.names["detector"]
+        random = np.random.default_rng(index)
+        images = random.random((2, *detector.input.shape[1:]), np.float32)
+        return images, {name: np.full((2, *t.shape[1:]), 0.5) for name, t in detector.output.items()}
+
+
+def test_the_readme_runs(photographs, tmp_path, monkeypatch):
+    """All Python of the README in its order, small (sizes n, 64 pixels), with files of the names that it uses."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setitem(Family.__call__.__kwdefaults__, "input_shape", (64, 64, 3))
+    (tmp_path / "photos").mkdir()
+    for index, photograph in enumerate(photographs[:8]):
+        Image.fromarray(photograph).save(tmp_path / "photos" / f"{index}.png")
+    kyb.export_weights(kyb.v8("n"), tmp_path / "yolov8s.safetensors")
+    (tmp_path / "yolov8s.safetensors").rename(tmp_path / "yolov8s.pt")
+    names = {}
+    names["batches"] = Batches(names)
+    for language, content in blocks("README.md"):
+        if language == "python" and "host:8500" not in content:  # the client has tests with a server of their own
+            small = content.replace('"s"', '"n"').replace("(320, 320, 3)", "(64, 64, 3)")
+            exec(compile(small, "README.md", "exec"), names)
+    assert {path.name for path in tmp_path.iterdir()} >= {"v8s.tflite", "v8s.onnx", "serving", "detector.tflite"}
+    assert set(LiteModel(tmp_path / "detector.tflite").tensors()) >= {"P3_boxes", "P5_scores"}
 
 
 def test_the_documents_are_found():

@@ -63,9 +63,7 @@ def test_pyramid_of_detectors():
 
 def test_pyramid_of_something_else():
     images = keras.Input((8, 8, 3))
-    with pytest.raises(
-        kyb.ArgumentError, match="has no dict of outputs; expected outputs"
-    ):
+    with pytest.raises(kyb.ArgumentError, match="has no dict of outputs; expected outputs"):
         kyb.pyramid(keras.Model(images, images))
     with pytest.raises(kyb.ArgumentError, match=r"has outputs called boxes; expected outputs that"):
         kyb.pyramid(keras.Model(images, {"boxes": images}))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -12,6 +13,8 @@ from conftest import SIDE, disturbed
 import keras_yolo_backbones as kyb
 from keras_yolo_backbones.export.tf_serving import saved_model
 from keras_yolo_backbones.export.tf_serving.saved_model import run_in_session
+from keras_yolo_backbones.export.tf_serving.signatures import SIGNATURES, choose
+from keras_yolo_backbones.graph.signature import image_input
 
 
 @pytest.fixture(scope="module")
@@ -95,3 +98,15 @@ def test_it_loads_in_python_too(artifact):
     loaded = tf.saved_model.load(str(artifact.path))
     outputs = loaded.signatures["serving_default"](tf.zeros((1, SIDE, SIDE, 3)))
     assert outputs["P3"].shape == (1, 8, 8, 64)
+
+
+def test_detectors_have_no_averages_unless_asked():
+    """The mean of boxes or scores over an image means nothing; that of features does."""
+    backbone = kyb.v8("n", input_shape=(SIDE, SIDE, 3))
+    head = keras.layers.Conv2D(5, 1)
+    outputs = {f"{name}_scores": head(keras.layers.Conv2D(8, 1)(level)) for name, level in backbone.output.items()}
+    detector = keras.Model(backbone.input, outputs)
+    assert choose(None, backbone, image_input(backbone)) == SIGNATURES
+    assert choose(None, detector, image_input(detector)) == ("serving_default", "uint8", "encoded")
+    wanted = ("serving_default", "embedding")
+    assert choose(wanted, detector, image_input(detector)) == wanted
