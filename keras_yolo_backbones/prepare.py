@@ -80,7 +80,7 @@ def grid(model: keras.Model, *, image_size: int | tuple[int, int] | None = None)
     height, width, _ = image_input(model).sized(image_size)
     return {
         name: Cells(_centres(-(-height // stride), -(-width // stride), stride), stride)
-        for name, stride, _ in pyramid(model)
+        for name, stride, *_ in pyramid(model)
     }
 
 

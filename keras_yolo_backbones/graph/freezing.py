@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import keras
 
+from keras_yolo_backbones.arguments import check_model, is_functional
 from keras_yolo_backbones.graph.ir import Graph, Node
 from keras_yolo_backbones.graph.read import read
 from keras_yolo_backbones.graph.select import select
@@ -45,7 +46,12 @@ def freeze(model: keras.Model, *, until: str | None = None) -> list[str]:
 
 def unfreeze(model: keras.Model) -> None:
     """Let training change every layer of `model` again, those of nested models too. Compile the model after this."""
+    check_model(model)
     model.trainable = True
+    for layer in model.layers:  # under TensorFlow, what is set already is not set again, nor for the layers inside
+        if is_functional(layer):
+            unfreeze(layer)
+        layer.trainable = True
 
 
 def _with_sources(graph: Graph, nodes: set[Node]) -> set[Node]:
