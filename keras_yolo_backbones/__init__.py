@@ -27,6 +27,7 @@ from keras_yolo_backbones.version import __version__
 
 if TYPE_CHECKING:  # for editors and type checkers, which cannot follow _LAZY
     from keras_yolo_backbones import quantization
+    from keras_yolo_backbones.catalogue import list_models
     from keras_yolo_backbones.export.onnx.exporter import export_onnx
     from keras_yolo_backbones.export.tf_serving.saved_model import export_saved_model
     from keras_yolo_backbones.export.tflite import export_tflite
@@ -42,7 +43,7 @@ if TYPE_CHECKING:  # for editors and type checkers, which cannot follow _LAZY
     from keras_yolo_backbones.preprocessing import Preprocessing
     from keras_yolo_backbones.provenance import get_provenance
     from keras_yolo_backbones.quantization.aware import quantize_aware
-    from keras_yolo_backbones.registry import create, list_models
+    from keras_yolo_backbones.registry import create
     from keras_yolo_backbones.saving import load_model
     from keras_yolo_backbones.weights.load import load_weights
     from keras_yolo_backbones.weights.readers.checkpoint import read_checkpoint
@@ -51,7 +52,8 @@ if TYPE_CHECKING:  # for editors and type checkers, which cannot follow _LAZY
 
 _LAZY = {
     **dict.fromkeys(("v3", "v4", "v5", "v6", "v7", "v8", "v9", "v10", "v11", "v12", "v26", "yolox"), "families"),
-    **dict.fromkeys(("create", "list_models"), "registry"),
+    "create": "registry",
+    "list_models": "catalogue",
     **dict.fromkeys(("Level", "pyramid"), "levels"),
     **dict.fromkeys(("letterbox", "unletterbox"), "images"),
     **dict.fromkeys(("grid", "preprocess"), "prepare"),

@@ -56,6 +56,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         except BackboneError as error:
             console.print(f"kyb: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
             return 2 if isinstance(error, ArgumentError) else 1
+        except ModuleNotFoundError as error:
+            if error.name != os.environ.get("KERAS_BACKEND"):
+                raise
+            console.print(f"kyb: KERAS_BACKEND={error.name}, but {error.name} is not installed.", style="red")
+            return 2
         except BrokenPipeError:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return 0

@@ -70,6 +70,11 @@ def shown(text: object, most: int = 80) -> str:
     return plain[:most] + "…" if len(text) > most or len(plain) > most else plain
 
 
+def _is_number(value: object) -> bool:
+    """Whether a value is a number, of which none is nearer because its digits look alike."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
 def one_of(what: str, value: object, allowed: Iterable[object], *, hint: str = "") -> ArgumentError:
     """The error for a value outside a fixed set: names it, the nearest allowed one, and all of them.
 
@@ -80,6 +85,6 @@ def one_of(what: str, value: object, allowed: Iterable[object], *, hint: str = "
         hint: a closing sentence, optional.
     """
     names = [str(name) for name in allowed]
-    near = difflib.get_close_matches(str(value).lower(), names, n=1, cutoff=0.4)
+    near = [] if _is_number(value) else difflib.get_close_matches(str(value).lower(), names, n=1, cutoff=0.4)
     guess = f"; did you mean {near[0]!r}?" if near else "."
     return ArgumentError(f"unknown {what}: {value!r}{guess} Allowed: {', '.join(names)}.{' ' + hint if hint else ''}")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import fnmatch
-import inspect
 from typing import Any, NamedTuple
 
 import keras
@@ -69,9 +67,22 @@ def find(name: str) -> Variant:
     raise one_of("model", name, family.variants() if family else FAMILIES, hint="" if family else "See list_models().")
 
 
-def list_models(pattern: str = "*") -> list[str]:
-    """Names of all networks that match a shell pattern such as `"v*-s"`."""
-    return fnmatch.filter(variants(), pattern)
+def described() -> dict[str, dict[str, Any]]:
+    """What `catalogue` says of all networks, from the networks themselves."""
+    rows = {}
+    for name, variant in variants().items():
+        release = variant.published
+        facts = release.facts(variant.size)
+        rows[name] = {
+            "levels": [f"P{level}" for level in range(2, variant.spec.top + 1)],
+            "activations": list(facts.activations),
+            "image_size": facts.image_size,
+            "project": release.origin.project,
+            "licence": release.origin.licence,
+            "weights_licence": release.origin.weights_licence,
+            "files": list(facts.files),
+        }
+    return rows
 
 
 def create(name: str, **options: Any) -> keras.Model:
@@ -88,8 +99,5 @@ def create(name: str, **options: Any) -> keras.Model:
     for said in ("size", "release"):
         if said in options:
             raise ArgumentError(f"{said}={options[said]!r}: the name {name!r} says the {said} already.")
-    allowed = [option for option in inspect.signature(variant.family).parameters if option not in ("size", "release")]
-    for option in options:
-        if option not in allowed:
-            raise one_of("option", option, allowed)
+    variant.family.check_options(options)
     return variant.family(variant.size, release=variant.release or None, **options)

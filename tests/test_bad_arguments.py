@@ -52,6 +52,7 @@ def test_given_tensor_is_checked_like_a_shape():
         ("v8-z", {}, "Allowed: v8-n, v8-s, v8-m"),
         ("", {}, "unknown model: ''"),
         ("v8-s", {"size": "m"}, "size='m': the name 'v8-s' says the size already."),
+        ("v8-s", {"weights": "imagenet"}, "v8 is built without weights; load them into it: kyb.load_weights"),
         ("v8-s", {"activations": "relu"}, "unknown option: 'activations'; did you mean 'activation'?"),
     ],
 )

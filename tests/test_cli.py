@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 import subprocess
 import sys
 
 import pytest
 import tensorflow as tf
-from conftest import ROOT
+from conftest import ROOT, in_subprocess
 
+from keras_yolo_backbones.catalogue import catalogue
 from keras_yolo_backbones.cli import main
+from keras_yolo_backbones.registry import described, variants
 from keras_yolo_backbones.version import __version__
 
 
@@ -36,7 +40,51 @@ def test_list(capfd):
 
 
 def test_list_as_json(capfd):
-    assert json.loads(kyb(capfd, "list", "v8-?6", "--json")[1]) == ["v8-n6", "v8-s6", "v8-m6", "v8-l6", "v8-x6"]
+    rows = json.loads(kyb(capfd, "list", "v8-?6", "--json")[1])
+    assert [row["model"] for row in rows] == ["v8-n6", "v8-s6", "v8-m6", "v8-l6", "v8-x6"]
+    assert rows[1] == {
+        "model": "v8-s6",
+        "levels": ["P2", "P3", "P4", "P5", "P6"],
+        "activations": ["silu"],
+        "image_size": rows[1]["image_size"],
+        "project": "Ultralytics YOLOv8",
+        "licence": "AGPL-3.0",
+        "weights_licence": "AGPL-3.0",
+        "files": rows[1]["files"],
+    }
+
+
+def test_list_in_a_pipe_is_plain_and_whole(capfd):
+    lines = kyb(capfd, "list")[1].splitlines()
+    assert [line.split()[0] for line in lines[1:]] == list(catalogue())
+    starts = {line.index("P2-") for line in lines[1:]}
+    assert starts == {lines[0].index("levels")}
+    assert not any("…" in line for line in lines)
+
+
+def test_list_on_a_narrow_terminal_cuts_no_name(monkeypatch, capfd):
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", "60")
+    words = set(re.sub(r"\x1b\[[0-9;]*m", "", kyb(capfd, "list")[1]).split())
+    assert set(catalogue()) <= words
+
+
+def test_listing_imports_neither_keras_nor_numpy():
+    printed = in_subprocess("""
+import contextlib, io, sys
+from keras_yolo_backbones.cli import main
+import keras_yolo_backbones as kyb
+with contextlib.redirect_stdout(io.StringIO()):
+    main(["list"])
+kyb.list_models()
+print(sorted({"keras", "tensorflow", "numpy"} & set(sys.modules)))
+""")
+    assert printed.split() == ["[]"]
+
+
+def test_the_catalogue_is_what_the_registry_says():
+    assert json.loads(json.dumps(described())) == catalogue()
+    assert list(catalogue()) == list(variants())
 
 
 def test_list_of_nothing(capfd):
@@ -165,3 +213,18 @@ for format in ("tflite", "saved_model", "onnx"):
     assert all("cannot write" in message and "File too large" in message for message in messages)
     assert "Traceback" not in done.stderr
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+
+
+def test_a_backend_that_is_not_installed_is_one_line(tmp_path):
+    """A module that hides torch in place of one that is not there."""
+    (tmp_path / "torch.py").write_text("raise ModuleNotFoundError(\"No module named 'torch'\", name='torch')")
+    environment = os.environ | {"KERAS_BACKEND": "torch", "PYTHONPATH": str(tmp_path)}
+    command = [
+        sys.executable,
+        "-c",
+        "from keras_yolo_backbones.cli import main; raise SystemExit(main(['info', 'v8-n']))",
+    ]
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "KERAS_BACKEND=torch, but torch is not installed." in done.stderr
+    assert "Traceback" not in done.stderr

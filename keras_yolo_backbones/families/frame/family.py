@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+import inspect
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeGuard
 
 import keras
@@ -111,7 +112,9 @@ class Family:
         input_tensor: keras.KerasTensor | None = None,
         name: str | None = None,
         dtype: Any = None,
+        **unknown: Any,
     ) -> keras.Model:
+        self.check_options(unknown)
         size = self.default_size if size is None else size
         published = self.release(release)
         spec = self.spec(size, release)
@@ -136,6 +139,19 @@ class Family:
         sources = [images] if input_tensor is None else keras.utils.get_source_inputs(input_tensor)
         inputs = sources[0] if len(sources) == 1 else sources
         return keras.Model(inputs, outputs, name=name or self.variant(size, release))
+
+    def check_options(self, options: Iterable[str]) -> None:
+        """Raise `ArgumentError` for a name that is no option of the builders."""
+        parameters = inspect.signature(self).parameters.values()
+        allowed = [one.name for one in parameters if one.kind is one.KEYWORD_ONLY]
+        for option in options:
+            if option == "weights":
+                raise ArgumentError(
+                    f"{self.name} is built without weights; load them into it: kyb.load_weights(model, path). "
+                    "kyb.from_checkpoint(path) builds what the file says and loads it."
+                )
+            if option not in allowed:
+                raise one_of("option", option, allowed)
 
     def variant(self, size: str, release: str | None = None) -> str:
         """Registry name of a network, such as `"v8-s"`."""
