@@ -38,13 +38,7 @@ def share_within(path, aware, images, steps):
     return found
 
 
-@pytest.mark.parametrize(
-    ("activation", "least"),
-    [
-        ("relu6", {"P3": 0.98, "P4": 0.98, "scores": 0.98, "boxes": 0.98}),
-        ("silu", {"P3": 0.98, "P4": 0.95, "scores": 0.95, "boxes": 0.90}),
-    ],
-)
+@pytest.mark.parametrize(("activation", "least"), [("relu6", 0.999), ("silu", 0.96)])
 def test_the_file_follows_its_model_within_two_steps(digits_example, activation, least, tmp_path):
     data, detector = digits_example
     model = trained(detector, activation)
@@ -52,4 +46,5 @@ def test_the_file_follows_its_model_within_two_steps(digits_example, activation,
     file = kyb.export_tflite(aware, tmp_path / "file.tflite")
     images = np.float32(data.make_digits(16, seed=2000, training=False).images) / 255
     found = share_within(file.path, aware, images, 2)
-    assert all(found[name] >= share for name, share in least.items()), found
+    assert set(found) == {"P3", "P4", "scores", "boxes"}
+    assert min(found.values()) >= least, found
