@@ -93,7 +93,8 @@ def _preprocessing(model: keras.Model) -> Preprocessing:
     contract = for_channels(model.inputs[0].shape[-1])
     provenance = provenance_of(model.layers)
     if provenance and provenance.preprocessing != RGB:
-        return provenance.preprocessing
+        taken = provenance.preprocessing
+        return taken if contract.color == "RGB" else dataclasses.replace(taken, color=contract.color)
     return dataclasses.replace(contract, largest=RGB_PIXELS.largest) if _divides_pixels(model) else contract
 
 

@@ -12,9 +12,11 @@ import keras
 
 from keras_yolo_backbones.arguments import check_model
 from keras_yolo_backbones.errors import ArgumentError, BackboneWarning
+from keras_yolo_backbones.preprocessing import RGB, Preprocessing
 from keras_yolo_backbones.provenance import Provenance, parse_provenance, set_provenance, weights_digest
 from keras_yolo_backbones.registry import Variant, find
 from keras_yolo_backbones.weights.agreement import differences, how_to_build, of_model
+from keras_yolo_backbones.weights.conventions import images_of, settle
 from keras_yolo_backbones.weights.fit import check_fit, fit_keras, fit_original
 from keras_yolo_backbones.weights.layouts import layout_for
 from keras_yolo_backbones.weights.models import recognise_model
@@ -71,7 +73,13 @@ class Loaded(NamedTuple):
 
 
 def load_weights(
-    model: keras.Model, path: str | os.PathLike[str], *, strict: bool = True, adapt_stem: bool = False
+    model: keras.Model,
+    path: str | os.PathLike[str],
+    *,
+    strict: bool = True,
+    adapt_stem: bool = False,
+    normalize: bool = True,
+    preprocessing: Preprocessing | None = None,
 ) -> Loaded:
     """Load trained weights of the original project, or of Keras, into a backbone.
 
@@ -88,6 +96,10 @@ def load_weights(
             models with `neck_channels`, `spp=False` or other levels, and to train on with another activation.
         adapt_stem: for a model that takes images of other than the file's channels, such as grey ones: spread the
             stem's kernel over them, so that the response to a grey image stays.
+        normalize: make the model take RGB in [0, 1], whatever the original takes: order of colours and scale go into
+            the stem's kernel, mean and deviation are a layer before it. `False` keeps the original's convention, which
+            all that is made of the model then knows. Weights in Keras' own formats stay as they were saved.
+        preprocessing: what the file's weights take, if that is not what the published ones do.
 
     Returns:
         What was placed, ignored, and left at its initial value. The model carries the file's name, sha256 and licence
@@ -110,8 +122,11 @@ def load_weights(
             name, fit = known.name, fit_original(model, known, checkpoint, strict, adapt_stem)
         check_fit(fit, checkpoint, identity, model, name, strict)
         trained, differs = _compared(model, variant, checkpoint, identity, fit.tensors, strict)
-        fill(fit.slots, fit.tensors, source=checkpoint.source.path)
         provenance = _provenance(checkpoint, identity, variant, model, trained)
+        own = {slot.path.rpartition(".")[0] for slot in fit.slots}
+        pixels = images_of(model, own, provenance, preprocessing, normalize=normalize)
+        fill(fit.slots, fit.tensors, source=checkpoint.source.path)
+    provenance = settle(model, own, pixels)
     set_provenance(model, provenance)
     if differs:
         setattr(model, UNTRAINED, weights_digest(model))
@@ -184,6 +199,7 @@ def _provenance(
         network=network,
         project=f"{origin.project}, {origin.url}" if origin else "",
         licence=origin.weights_licence if origin else UNKNOWN_LICENCE,
+        original=variant.published.preprocessing if variant else RGB,
         claims=tuple((key, said) for key in ("licence", "version", "date") if (said := getattr(facts, key))),
         **(trained.as_data() if trained else {}),
     )

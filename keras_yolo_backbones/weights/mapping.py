@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Mapping
 
 import keras
 import numpy as np
@@ -141,8 +142,15 @@ def _indices(shape: tuple[int, ...]) -> np.ndarray:
     return np.arange(math.prod(shape)).reshape(shape)
 
 
-def gather(model: keras.Model, layout: Layout) -> dict[str, np.ndarray]:
+def gather(
+    model: keras.Model, layout: Layout, changed: Mapping[str, np.ndarray] | None = None
+) -> dict[str, np.ndarray]:
     """The model's weights as the original's state dict: `Slot.take` run backwards, bit for bit.
+
+    Args:
+        model: a backbone.
+        layout: of its network.
+        changed: `Slot.path` -> what is taken in place of the variable's value.
 
     Returns:
         State-dict key -> array in torch's layout and the model's own element type.
@@ -153,7 +161,8 @@ def gather(model: keras.Model, layout: Layout) -> dict[str, np.ndarray]:
     shapes = original_shapes(model, layout)
     tensors: dict[str, np.ndarray] = {}
     for slot in slots(model, layout)[0]:
-        value = keras.ops.convert_to_numpy(slot.variable.value)
+        value = (changed or {}).get(slot.path)
+        value = keras.ops.convert_to_numpy(slot.variable.value) if value is None else value
         shape = shapes[slot.key]
         if slot.key not in tensors:
             tensors[slot.key] = np.empty(shape, value.dtype)

@@ -12,9 +12,11 @@ import numpy as np
 from keras_yolo_backbones.arguments import check_model
 from keras_yolo_backbones.errors import ArgumentError
 from keras_yolo_backbones.files import check_file_target, staged
+from keras_yolo_backbones.preprocessing import Preprocessing
 from keras_yolo_backbones.provenance import get_provenance, weights_digest
 from keras_yolo_backbones.registry import find
 from keras_yolo_backbones.weights.agreement import of_model
+from keras_yolo_backbones.weights.conventions import original_stem
 from keras_yolo_backbones.weights.layouts import layout_of
 from keras_yolo_backbones.weights.load import UNTRAINED
 from keras_yolo_backbones.weights.mapping import gather, slots
@@ -27,7 +29,8 @@ def export_weights(model: keras.Model, path: str | os.PathLike[str]) -> dict[str
     """Write a backbone's weights as safetensors with the original's state-dict keys, in torch's layout.
 
     What `load_weights` took from an original comes back bit for bit, so that a backbone that was trained on in Keras
-    goes back into the original's project. The file's metadata says where the weights come from.
+    goes back into the original's project; it takes images there as the original does. The file's metadata says where
+    the weights come from.
 
     Args:
         model: a backbone of this package, with all its levels. Not fused.
@@ -49,8 +52,9 @@ def export_weights(model: keras.Model, path: str | os.PathLike[str]) -> dict[str
         raise ArgumentError(f"model {model.name!r} is no backbone of this package: its layers have other names.")
     layout = layout_of(find(names[0]))
     _check_whole(model, slots(model, layout)[1])
-    tensors = {key: _storable(value) for key, value in gather(model, layout).items()}
-    metadata = {"format": "pt", "network": names[0], "provenance": _said(model)}
+    kernels, original = original_stem(model, layout, find(names[0]).published.preprocessing)
+    tensors = {key: _storable(value) for key, value in gather(model, layout, kernels).items()}
+    metadata = {"format": "pt", "network": names[0], "provenance": _said(model, original)}
     with staged(target) as temporary:
         save_file(tensors, temporary, metadata)
     return {key: tensor.shape for key, tensor in tensors.items()}
@@ -81,12 +85,15 @@ def save_weights(model: keras.Model, path: str | os.PathLike[str]) -> None:
                 file.attrs["kyb_provenance"] = said
 
 
-def _said(model: keras.Model) -> str:
+def _said(model: keras.Model, original: Preprocessing | None = None) -> str:
     """What a file of the model's weights says of them: their origin, and what they were trained with; JSON or "".
 
+    `original` is what the weights take in the file, where that is not what they take in the model.
     Weights that went into a model with a different activation belong to that one as soon as they were trained on.
     """
     provenance, names = get_provenance(model), recognise_model(model)
+    if provenance and original:
+        provenance = dataclasses.replace(provenance, preprocessing=original, original=original, stem_rounding=())
     fused = not any(isinstance(layer, keras.layers.BatchNormalization) for layer in model.layers)
     if not names or fused:
         return provenance.as_json() if provenance else ""

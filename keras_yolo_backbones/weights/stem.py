@@ -66,8 +66,8 @@ def fold(model: keras.Model, own: Collection[str], original: Preprocessing) -> t
     Raises:
         ArgumentError: the model was built without the layer for mean and deviation. Nothing is changed.
     """
-    _standardize(model, original)
-    if _factor(original) == 1 and original.color != "BGR":
+    standardize(model, original)
+    if not _changes_kernel(original):
         return ()
     rounding: list[int] = []
     start = 0
@@ -97,7 +97,7 @@ def unfolded(
         Path, such as `"stem.conv.kernel"` -> kernel in Keras' layout; empty if the original takes RGB in [0, 1] too.
     """
     found: dict[str, np.ndarray] = {}
-    if _factor(original) == 1 and original.color != "BGR":
+    if not _changes_kernel(original):
         return found
     start = 0
     for layer in stem(model, own):
@@ -121,33 +121,59 @@ def keep_original(model: keras.Model, original: Preprocessing) -> None:
     Raises:
         ArgumentError: the model divides pixels by 255, which the original does not.
     """
+    check_kept(model, original)
+    _set(model, 1.0, 0.0)
+
+
+def check_kept(model: keras.Model, original: Preprocessing) -> None:
+    """Raise what `keep_original` would."""
     if any(layer.name == "rescaling" for layer in model.layers) and original != RGB:
         raise ArgumentError(
             f"model {model.name!r} divides pixels by 255, the original takes {original}: build it without "
             "include_rescaling for normalize=False."
         )
-    _set(model, 1.0, 0.0)
 
 
-def _standardize(model: keras.Model, original: Preprocessing) -> None:
-    if not original.standardizes:
-        return
-    if not _set(model, *original.standardization()) and model.inputs[0].shape[-1] == 3:
+def standardize(model: keras.Model, original: Preprocessing) -> None:
+    """Make the layer for mean and deviation do what `original` says."""
+    _check_standardized(model, original)
+    if original.standardizes:
+        _set(model, *original.standardization())
+    else:
+        _set(model, 1.0, 0.0)
+
+
+def check_foldable(model: keras.Model, own: Collection[str], original: Preprocessing) -> None:
+    """Raise what `fold` would."""
+    _check_standardized(model, original)
+    if _changes_kernel(original):
+        stem(model, own)
+
+
+def _check_standardized(model: keras.Model, original: Preprocessing) -> None:
+    if original.standardizes and _layer(model) is None and model.inputs[0].shape[-1] == 3:
         raise ArgumentError(
             f"model {model.name!r} has no layer {LAYER!r} for the mean and the deviation of {original}; build it with "
             "its own family's builder, or load with normalize=False."
         )
 
 
-def _set(model: keras.Model, scale: Any, offset: Any) -> bool:
+def _set(model: keras.Model, scale: Any, offset: Any) -> None:
     """Give the layer for mean and deviation, if there is one, other numbers; functions compiled before are dropped."""
-    layer = next((layer for layer in model.layers if layer.name == LAYER), None)
-    if not isinstance(layer, keras.layers.Rescaling):
-        return False
-    if (layer.scale, layer.offset) != (scale, offset):
+    layer = _layer(model)
+    if layer is not None and (layer.scale, layer.offset) != (scale, offset):
         layer.scale, layer.offset = scale, offset
         model.train_function = model.test_function = model.predict_function = None
-    return True
+
+
+def _layer(model: keras.Model) -> Any:
+    """The layer for mean and deviation, `None` if the model has none."""
+    found = (layer for layer in model.layers if layer.name == LAYER and isinstance(layer, keras.layers.Rescaling))
+    return next(found, None)
+
+
+def _changes_kernel(original: Preprocessing) -> bool:
+    return _factor(original) != 1 or original.color == "BGR"
 
 
 def _factor(original: Preprocessing) -> float:
