@@ -110,10 +110,10 @@ def test_a_rerun_makes_what_is_missing_to_the_byte(made, small, folder):
 
 
 def test_another_order_of_shards_gives_the_same_bytes(made, small, folder, tmp_path):
-    plan = module.make_plan(folder, tmp_path, 7)
-    assert [done.shard for done in Extractor(small, batch_size=4).run(plan, [3, 1])] == [3, 1]
+    job = module.make_job(folder, tmp_path, 7)
+    assert [done.shard for done in Extractor(small, batch_size=4).run(job, [3, 1])] == [3, 1]
     for shard in (3, 1):
-        assert plan.features_file(shard).read_bytes() == (made[0] / f"features-{shard:06d}.parquet").read_bytes()
+        assert job.features_file(shard).read_bytes() == (made[0] / f"features-{shard:06d}.parquet").read_bytes()
 
 
 def test_another_job_is_not_mixed_in(made, small, folder):
@@ -249,8 +249,8 @@ def test_throughput_is_that_of_the_model(photographs, tmp_path):
         begin = time.perf_counter()
         bare_loop(extractor, 16)
         middle = time.perf_counter()
-        plan = module.make_plan(images, tmp_path, 128 + attempt)
-        list(extractor.run(plan, plan.shards))
+        job = module.make_job(images, tmp_path, 128 + attempt)
+        list(extractor.run(job, job.shards))
         ratios.append((middle - begin) / (time.perf_counter() - middle))
         for file in tmp_path.glob("*.parquet"):
             file.unlink()

@@ -172,7 +172,11 @@ def test_reduced_precision_policies_are_exported_as_float32(tmp_path):
     [
         ({"precision": "int4"}, kyb.ArgumentError, "unknown precision: 'int4'; did you mean 'int8'?"),
         ({"precision": "int8"}, kyb.ArgumentError, 'precision="int8" needs calibration=…'),
-        ({"input_type": "uint8"}, kyb.ArgumentError, 'calibration, input_type and keep_float go with precision="int8"'),
+        (
+            {"input_type": "uint8"},
+            kyb.ArgumentError,
+            'method, input_type and keep_float go with precision="int8"',
+        ),
         ({"image_size": 32}, kyb.ArgumentError, r"image_size (32, 32): the model was built for (64, 64)"),
         ({"image_size": "big"}, kyb.ArgumentError, "expected a side or (height, width) in pixels"),
         ({"precision": "int8", "calibration": np.zeros((3, 64, 64, 3))}, kyb.CalibrationError, "3 calibration images"),
@@ -188,8 +192,8 @@ def test_bad_options_leave_nothing(tmp_path, model, options, error, message):
 def test_an_artifact_that_disagrees_is_an_error_and_not_published(tmp_path, model, monkeypatch):
     """The converter is made to drop the weights of another model into the file."""
     other = disturbed(kyb.v8("n", activation="relu6", input_shape=(SIDE, SIDE, 3)), seed=9)
-    convert = tflite._convert
-    monkeypatch.setattr(tflite, "_convert", lambda _, *rest: convert(other, *rest))
+    convert = tflite.convert
+    monkeypatch.setattr(tflite, "convert", lambda _, *rest, **options: convert(other, *rest, **options))
     (tmp_path / "m.tflite").write_text("the file of yesterday")
     with pytest.raises(kyb.ExportError, match=r"m.tflite does not follow the model: P3 -?\d+\.\d dB"):
         kyb.export_tflite(model, tmp_path / "m.tflite")

@@ -111,7 +111,7 @@ def throughput(name: str, side: int) -> dict[str, float]:
     """
     import keras_yolo_backbones as kyb
     from keras_yolo_backbones.features.extract import Extractor, bare_loop
-    from keras_yolo_backbones.features.plan import make_plan
+    from keras_yolo_backbones.features.job import make_job
 
     extractor = Extractor(kyb.create(name, input_shape=(side, side, 3), levels=("P5",)), batch_size=BATCH)
     ratios: dict[str, list[float]] = {"fitting": [], "large": []}
@@ -123,11 +123,11 @@ def throughput(name: str, side: int) -> dict[str, float]:
             for kind, found in ratios.items():
                 out = Path(folder) / f"{kind}-{attempt}"
                 out.mkdir()
-                plan = make_plan(Path(folder) / kind, out, BATCH * BATCHES)
+                job = make_job(Path(folder) / kind, out, BATCH * BATCHES)
                 start = time.perf_counter()
                 bare_loop(extractor, BATCHES)
                 middle = time.perf_counter()
-                list(extractor.run(plan, plan.shards))
+                list(extractor.run(job, job.shards))
                 found.append((middle - start) / (time.perf_counter() - middle))
     return {kind: statistics.median(found) for kind, found in ratios.items()}
 

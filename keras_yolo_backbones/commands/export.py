@@ -52,7 +52,8 @@ def add(subparsers: argparse._SubParsersAction) -> None:
     parser.add_argument("--json", action="store_true", help="print the manifests as JSON")
     tflite = parser.add_argument_group("tflite")
     tflite.add_argument("--precision", default="float32", help="float32, float16, dynamic or int8")
-    tflite.add_argument("--calibration", metavar="DIR", help="a folder of photographs, for int8")
+    tflite.add_argument("--calibration", metavar="DIR", help="for int8: a folder of photographs, or a plan's .json")
+    tflite.add_argument("--method", help="how int8 ranges are chosen: minmax (default), percentile or mse")
     tflite.add_argument("--input-type", help="of an int8 file: int8 (default), uint8 or float32")
     tflite.add_argument(
         "--keep-float", nargs="+", default=[], metavar="LAYER", help="layers that stay float in an int8 file"
@@ -129,6 +130,7 @@ def _export(model: keras.Model, format: str, args: argparse.Namespace) -> Artifa
         folder / f"{stem}-{args.precision}.tflite",
         precision=args.precision,
         calibration=args.calibration,
+        method=args.method,
         input_type=args.input_type,
         keep_float=args.keep_float,
     )

@@ -14,22 +14,25 @@ from keras_yolo_backbones.graph.agreement import Agreement, agreement
 from keras_yolo_backbones.graph.rewrite import recast
 from keras_yolo_backbones.graph.running import run
 
-LEAST_SNR_DB = {"float32": 60.0, "float16": 20.0, "dynamic": 6.0, "int8": 3.0}
+LEAST_SNR_DB = {"float32": 60.0, "float16": 20.0, "dynamic": 6.0, "int8": 3.0, "fake-quantized model": 20.0}
 """Precision -> the weakest signal-to-noise ratio of a level that passes, in dB.
 
 The bounds tell a wrong artifact from a right one, not a good network from a bad one: they hold for random weights too,
 which amplify every rounding through the depth. There an int8 network may be as weak as 5 dB on its topmost level, where
 a trained one has 20 dB and more. Below 3 dB half of the signal is noise, and the file is not the model.
+
+`"fake-quantized model"` is the bound of an int8 file against the fake-quantized model that it was made from: both round
+the same values, and differ only where float arithmetic moves a tie to the other side.
 """
 
 Runner = Callable[[Any], Mapping[str, np.ndarray]]
-"""Runs an artifact on a batch, mostly (batch, height, width, channels) float32; returns float32 outputs by name."""
+"""Runs an artifact on a batch, usually (batch, height, width, channels) float32; returns float32 outputs by name."""
 
 
 def check_images(
     shape: tuple[int, int, int], span: tuple[float, float], *, count: int = 1, seed: int = 0
 ) -> np.ndarray:
-    """Random images to compare on: smooth, so that they look more like photographs than noise does.
+    """Random images to compare on: smooth, because photographs are, too.
 
     Returns:
         (count, height, width, channels) float32 within `span`.
@@ -50,18 +53,20 @@ def compare(
     what: str,
     least_snr_db: float,
     reference: Runner | None = None,
+    reference_name: str = "model",
     advice: str = "Check that the weights are trained and finite.",
 ) -> dict[str, Agreement]:
     """Run the artifact and the model on the same batches and compare every output.
 
     Args:
-        model: the model as the user gave it, not what was converted. One that computes in less than float32 is asked in
-            float32, for its own rounding is no fault of the artifact.
+        model: the reference: as a rule the model that the user passed, not the one that was converted. If it computes
+            in less than float32, it is run in float32, because its own rounding is no fault of the artifact.
         runner: the artifact.
         images: batches.
         what: the artifact, for the error message.
         least_snr_db: the bound.
-        reference: what the model gives on such a batch, where the artifact takes something else than the model.
+        reference: returns the model's outputs on such a batch, where the artifact's input is not the model's.
+        reference_name: what the model is, for the error message.
         advice: what the user can do about an artifact that is too weak.
 
     Raises:
@@ -82,7 +87,8 @@ def compare(
     weak = [f"{name} {result.snr_db:.1f} dB" for name, result in found.items() if not result.snr_db >= least_snr_db]
     if weak:
         raise ExportError(
-            f"{what} does not follow the model: {', '.join(weak)}; at least {least_snr_db:g} dB are expected. {advice}"
+            f"{what} does not follow the {reference_name}: {', '.join(weak)}; "
+            f"at least {least_snr_db:g} dB are expected. {advice}"
         )
     return found
 

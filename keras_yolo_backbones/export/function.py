@@ -1,4 +1,4 @@
-"""A model as one TensorFlow function with its weights inside: what every converter gets."""
+"""A model as one TensorFlow function with its weights inside: the input of every converter."""
 
 from __future__ import annotations
 
@@ -42,14 +42,14 @@ def frozen_function(
 
 
 def deployable(model: keras.Model) -> keras.Model:
-    """The model as converters take it best: float32, batch norms folded, upsampling as one operator."""
+    """The model in the form that suits converters: float32, batch norms folded, upsampling as one operator."""
     return upsampling_as_resize(fuse(recast(model, "float32")))
 
 
 def save_signatures(signatures: dict[str, Any], folder: str | Path, *, holding: Any = None) -> None:
     """Write functions as the signatures of a SavedModel; `ExportError` if the disk is full or refuses.
 
-    `holding` is what the variables of functions that are not frozen belong to.
+    `holding` is the object that owns the variables, if the functions use any: they are saved with it.
     """
     module = tf.Module()
     module.holding = holding

@@ -1,4 +1,4 @@
-"""The manifest: what someone who holds only the artifact needs to know to use it right."""
+"""The manifest: what one needs to know to use an artifact right without the code that made it."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Artifact(NamedTuple):
 
     Attributes:
         path: the file, or the version folder of a SavedModel.
-        manifest: the same that lies beside it as JSON.
+        manifest: the content of the JSON file next to it.
     """
 
     path: Path
@@ -51,6 +51,7 @@ def make_manifest(
     agreement: Mapping[str, Agreement],
     checked_on: str,
     least_snr_db: float,
+    reference: str = "model",
     quantization: Mapping[str, Mapping[str, Any]] | None = None,
     **more: Any,
 ) -> dict[str, Any]:
@@ -65,6 +66,7 @@ def make_manifest(
         agreement: output name -> how closely the artifact follows the model.
         checked_on: the images that this was measured on, in words.
         least_snr_db: the bound that it passed.
+        reference: what the artifact was compared with: `"model"` or `"fake-quantized model"`.
         quantization: tensor name -> dtype, scale and zero point, where the artifact has integer tensors.
         **more: what only this format has.
     """
@@ -85,11 +87,7 @@ def make_manifest(
             for name, tensor in named_outputs(model).items()
         },
         **more,
-        "agreement": {
-            "least_snr_db": least_snr_db,
-            "checked_on": checked_on,
-            **{name: _finite(dataclasses.asdict(result)) for name, result in agreement.items()},
-        },
+        "agreement": describe(agreement, reference=reference, checked_on=checked_on, least_snr_db=least_snr_db),
         **origins(model),
         "sha256": {"weights": weights_digest(model)},
         "versions": {"keras_yolo_backbones": __version__, **_versions()},
@@ -100,6 +98,18 @@ def origins(model: keras.Model) -> dict[str, Any]:
     """Where the weights come from: `weights`, and `other_weights` if the model has weights of several origins."""
     found = [dataclasses.asdict(provenance) for provenance in every_provenance(model)]
     return {"weights": found[0] if found else None, **({"other_weights": found[1:]} if found[1:] else {})}
+
+
+def describe(
+    agreement: Mapping[str, Agreement], *, reference: str, checked_on: str, least_snr_db: float
+) -> dict[str, Any]:
+    """One comparison as JSON values; see `make_manifest`."""
+    return {
+        "reference": reference,
+        "least_snr_db": least_snr_db,
+        "checked_on": checked_on,
+        **{name: _finite(dataclasses.asdict(result)) for name, result in agreement.items()},
+    }
 
 
 def write_manifest(manifest: Mapping[str, Any], path: Path) -> None:

@@ -1,4 +1,4 @@
-"""What the TFLite converter cannot do with integer files that hold float layers, done to the finished file."""
+"""Integer files with float layers: what the TFLite converter leaves undone, done to the file that it wrote."""
 
 from __future__ import annotations
 
@@ -7,15 +7,17 @@ from typing import Any
 from keras_yolo_backbones.fragile import lite_tools
 
 MARKER = "CEIL"
-"""The operator that `integer_form` puts where integers become floats."""
+"""The operator that `integer_form` inserts where integers become floats."""
 
 
 def finished(content: bytes) -> bytes:
-    """A TFLite file with int8 outputs and without its `MARKER` operators, whose consumers take what they took.
+    """Remove the `MARKER` operators from a TFLite file and make its outputs int8.
+
+    The model was converted with float outputs, each after a `MARKER`. If the converter were asked for int8 outputs, it
+    would remove the DEQUANTIZE before them even where a float layer needs it.
 
     Args:
-        content: of the file as converted, with float outputs behind a `MARKER` each: the converter would make them
-            int8 by removing the DEQUANTIZE before them, even where a float layer needs it. It has one subgraph.
+        content: the file as converted, with one subgraph.
     """
     tools = lite_tools()
     model = tools.read_model_from_bytearray(bytearray(content))
@@ -32,14 +34,14 @@ def finished(content: bytes) -> bytes:
 
 
 def _ends(model: Any, graph: Any, name: str) -> dict[int, int]:
-    """Of all operators of a kind: the tensor that they give -> the one that they take."""
+    """Of all operators of a kind: output tensor -> input tensor."""
     tools = lite_tools()
     found = [one for one in graph.operators if tools.opcode_to_name(model, one.opcodeIndex) == name]
     return {int(operator.outputs[0]): int(operator.inputs[0]) for operator in found}
 
 
 def _drop_unused(model: Any, graph: Any) -> None:
-    """Remove operators that give nothing that anyone takes, with their tensors."""
+    """Remove operators whose outputs nothing uses, with their tensors."""
     needed = {int(index) for index in (*graph.outputs, *graph.inputs)}
     kept = []
     for operator in reversed(graph.operators):

@@ -14,8 +14,8 @@ import tensorflow as tf
 
 from keras_yolo_backbones.errors import ArgumentError
 from keras_yolo_backbones.export.function import frozen_function
+from keras_yolo_backbones.features.job import Job
 from keras_yolo_backbones.features.parquet import write_shard
-from keras_yolo_backbones.features.plan import Plan
 from keras_yolo_backbones.graph.fuse import fuse
 from keras_yolo_backbones.graph.signature import image_input, named_outputs
 from keras_yolo_backbones.images import letterbox, letterbox_file, read_image
@@ -76,23 +76,21 @@ class Extractor:
 
         self.network = network
 
-    def run(self, plan: Plan, shards: Sequence[int], progress: Progress = lambda _: None) -> Iterator[Done]:
+    def run(self, job: Job, shards: Sequence[int], progress: Progress = lambda _: None) -> Iterator[Done]:
         """Make shards one after another and say so when each is on the disk.
 
         Args:
-            plan: the images.
+            job: the images.
             shards: numbers of those to make.
             progress: is called with the number of images that were done since the last call.
         """
-        names = [name for shard in shards for name in plan.members(shard)]
-        frames = self._frames([str(plan.root / name) for name in names])
+        names = [name for shard in shards for name in job.members(shard)]
+        frames = self._frames([str(job.root / name) for name in names])
         for shard in shards:
-            members = plan.members(shard)
-            yield self._shard(plan, shard, zip(members, itertools.islice(frames, len(members)), strict=True), progress)
+            members = job.members(shard)
+            yield self._shard(job, shard, zip(members, itertools.islice(frames, len(members)), strict=True), progress)
 
-    def _shard(
-        self, plan: Plan, shard: int, frames: Iterable[tuple[str, np.ndarray | str]], progress: Progress
-    ) -> Done:
+    def _shard(self, job: Job, shard: int, frames: Iterable[tuple[str, np.ndarray | str]], progress: Progress) -> Done:
         """Run and write one shard, given its images or reasons by name."""
         paths: list[str] = []
         errors: list[tuple[str, str]] = []
@@ -116,7 +114,7 @@ class Extractor:
                 flush()
         flush()
         levels = {level: np.concatenate([batch[level] for batch in batches]) for level in self.channels}
-        write_shard(plan, shard, paths, levels, errors)
+        write_shard(job, shard, paths, levels, errors)
         return Done(shard, len(paths), len(errors))
 
     def _features(self, frames: list[np.ndarray]) -> dict[str, np.ndarray]:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from keras_yolo_backbones.errors import ArgumentError
-from keras_yolo_backbones.features.plan import Plan
+from keras_yolo_backbones.features.job import Job
 from keras_yolo_backbones.files import staged
 
 
@@ -21,12 +21,12 @@ def require_pyarrow() -> Any:
 
 
 def write_shard(
-    plan: Plan, shard: int, paths: list[str], levels: dict[str, np.ndarray], errors: list[tuple[str, str]]
+    job: Job, shard: int, paths: list[str], levels: dict[str, np.ndarray], errors: list[tuple[str, str]]
 ) -> None:
     """Write a shard: its errors first, so that a features file means that the shard is complete.
 
     Args:
-        plan: says where to.
+        job: says where to.
         shard: its number.
         paths: of the images, one a row.
         levels: level name -> (rows, channels) float32; a column of lists of fixed length.
@@ -35,12 +35,12 @@ def write_shard(
     arrow = require_pyarrow()
     if errors:
         bad, reasons = zip(*errors, strict=True)
-        _write(arrow.table({"path": arrow.array(bad), "error": arrow.array(reasons)}), plan.errors_file(shard))
+        _write(arrow.table({"path": arrow.array(bad), "error": arrow.array(reasons)}), job.errors_file(shard))
     columns = {"path": arrow.array(paths, arrow.string())}
     for level, values in levels.items():
         flat = arrow.array(values.ravel())
         columns[level] = arrow.FixedSizeListArray.from_arrays(flat, values.shape[1])
-    _write(arrow.table(columns), plan.features_file(shard))
+    _write(arrow.table(columns), job.features_file(shard))
 
 
 def _write(table: Any, path: Any) -> None:

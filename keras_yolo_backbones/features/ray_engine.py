@@ -9,7 +9,7 @@ import keras
 
 from keras_yolo_backbones.errors import ArgumentError
 from keras_yolo_backbones.features.extract import Done, Extractor
-from keras_yolo_backbones.features.plan import Plan
+from keras_yolo_backbones.features.job import Job
 from keras_yolo_backbones.files import scratch
 from keras_yolo_backbones.saving import load_model
 
@@ -17,22 +17,22 @@ from keras_yolo_backbones.saving import load_model
 class ShardMaker:
     """An actor: opens the model once, then makes one shard a call."""
 
-    def __init__(self, model: bytes, plan: Plan, pool: str, batch_size: int):
+    def __init__(self, model: bytes, job: Job, pool: str, batch_size: int):
         with scratch() as folder:
             path = folder / "model.keras"
             path.write_bytes(model)
             opened = load_model(path, compile=False)
-        self._extractor, self._plan = Extractor(opened, pool=pool, batch_size=batch_size), plan
+        self._extractor, self._job = Extractor(opened, pool=pool, batch_size=batch_size), job
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
         """Make the shard that the row names."""
-        (done,) = self._extractor.run(self._plan, [int(row["shard"])])
+        (done,) = self._extractor.run(self._job, [int(row["shard"])])
         return done._asdict()
 
 
 def run_on_ray(
     model: keras.Model,
-    plan: Plan,
+    job: Job,
     pending: list[int],
     pool: str,
     batch_size: int,
@@ -48,9 +48,9 @@ def run_on_ray(
         return
     if not ray.is_initialized():
         ray.init(log_to_driver=False)
-    shared = Plan(plan.root.resolve(), plan.names, plan.shard_size, plan.out.resolve())
+    shared = Job(job.root.resolve(), job.names, job.shard_size, job.out.resolve())
     shards = ray.data.from_items([{"shard": shard} for shard in pending], override_num_blocks=len(pending))
-    arguments = {"model": _saved(model), "plan": shared, "pool": pool, "batch_size": batch_size}
+    arguments = {"model": _saved(model), "job": shared, "pool": pool, "batch_size": batch_size}
     maker: Any = ShardMaker
     for row in shards.map(maker, fn_constructor_kwargs=arguments, concurrency=workers).iter_rows():
         done = Done(**row)

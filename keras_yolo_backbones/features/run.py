@@ -12,8 +12,8 @@ import keras
 from keras_yolo_backbones.arguments import check_model
 from keras_yolo_backbones.errors import ArgumentError, one_of
 from keras_yolo_backbones.features.extract import POOLS, Done, Extractor
+from keras_yolo_backbones.features.job import make_job, settle
 from keras_yolo_backbones.features.parquet import require_pyarrow
-from keras_yolo_backbones.features.plan import make_plan, settle
 from keras_yolo_backbones.files import check_directory
 from keras_yolo_backbones.graph.running import require_tensorflow
 from keras_yolo_backbones.provenance import weights_digest
@@ -81,12 +81,19 @@ def extract_features(
     for name, value in (("batch_size", batch_size), ("workers", workers)):
         if not isinstance(value, int) or value < 1:
             raise ArgumentError(f"{name} {value!r}: expected a positive integer.")
-    plan = make_plan(Path(images), check_directory(out), shard_size)
+    job = make_job(Path(images), check_directory(out), shard_size)
     extractor = Extractor(model, pool=pool, batch_size=batch_size)
-    job = {"model": model.name, "weights_sha256": weights_digest(model), "levels": extractor.channels, "pool": pool}
-    settle(plan, {**job, "image_size": [extractor.height, extractor.width], "batch_size": batch_size})
-    pending = plan.pending()
-    everything = sum(len(plan.members(shard)) for shard in pending)
+    conditions = {
+        "model": model.name,
+        "weights_sha256": weights_digest(model),
+        "levels": extractor.channels,
+        "pool": pool,
+        "image_size": [extractor.height, extractor.width],
+        "batch_size": batch_size,
+    }
+    settle(job, conditions)
+    pending = job.pending()
+    everything = sum(len(job.members(shard)) for shard in pending)
     done = 0
 
     def count(images: int) -> None:
@@ -97,13 +104,13 @@ def extract_features(
     if engine == "ray":
         from keras_yolo_backbones.features.ray_engine import run_on_ray
 
-        results: Iterator[Done] = run_on_ray(model, plan, pending, pool, batch_size, workers, count)
+        results: Iterator[Done] = run_on_ray(model, job, pending, pool, batch_size, workers, count)
     else:
-        results = extractor.run(plan, pending, count)
+        results = extractor.run(job, pending, count)
     finished = list(results)
     return Summary(
         images=sum(shard.images for shard in finished),
         errors=sum(shard.errors for shard in finished),
         shards=len(finished),
-        skipped=len(plan.shards) - len(pending),
+        skipped=len(job.shards) - len(pending),
     )

@@ -1,1 +1,1 @@
-"""Passes over functional models: each takes a model, returns a new one, and leaves its source untouched."""
+"""Passes over functional models: each returns a new model and leaves the one it was given untouched."""

@@ -8,11 +8,12 @@ from typing import Any
 import keras
 import numpy as np
 
+from keras_yolo_backbones.graph.copies import copied
 from keras_yolo_backbones.graph.ir import Graph, Node
 from keras_yolo_backbones.marks import unmarked
 
 Replacement = Callable[[tuple[Any, ...]], Any]
-"""Builds what stands in place of a call: positional arguments, as tensors of the new model -> outputs."""
+"""Builds what replaces a call: positional arguments, as tensors of the new model -> outputs."""
 
 _CHANNELS: dict[type, int] = {
     keras.layers.Conv1D: -1,
@@ -25,7 +26,7 @@ _CHANNELS: dict[type, int] = {
 """Layer that can take up a batch norm -> the axis of its kernel that runs over output channels."""
 
 
-def norms_behind_convs(graph: Graph) -> dict[Node, Replacement]:
+def norms_after_convs(graph: Graph) -> dict[Node, Replacement]:
     """The rule: each batch norm with a convolution of its own before it goes into that convolution."""
     found: dict[Node, Replacement] = {}
     for norm in graph.nodes:
@@ -68,7 +69,7 @@ def channel_axis(conv: keras.Layer, norm: keras.layers.BatchNormalization) -> in
 
 
 def pass_through(args: tuple[Any, ...]) -> Any:
-    """In place of a layer whose work another one has taken over."""
+    """Replaces a layer whose work the layer before it does."""
     return args[0]
 
 
@@ -79,14 +80,8 @@ def folded(conv: keras.Layer, name: str, scale: np.ndarray, shift: np.ndarray) -
 
 def with_weights(conv: keras.Layer, name: str, weights: list[np.ndarray]) -> Replacement:
     """A copy of `conv`, called `name`, that has this kernel and bias."""
-
-    def build(args: tuple[Any, ...]) -> Any:
-        copy = type(conv).from_config(unmarked(conv.get_config()) | {"use_bias": True, "name": name})
-        y = copy(args[0])
-        copy.set_weights(weights)
-        return y
-
-    return build
+    config = unmarked(conv.get_config())
+    return lambda args: copied(conv, weights=weights, config=config, use_bias=True, name=name)(args[0])
 
 
 def fold(conv: keras.Layer, scale: np.ndarray, shift: np.ndarray) -> list[np.ndarray]:

@@ -9,13 +9,13 @@ import keras
 
 from keras_yolo_backbones.errors import GraphError
 from keras_yolo_backbones.graph.agreement import agreement, probe
-from keras_yolo_backbones.graph.fold import Replacement, norms_behind_convs
+from keras_yolo_backbones.graph.factors import factors_after_convs
+from keras_yolo_backbones.graph.fold import Replacement, norms_after_convs
 from keras_yolo_backbones.graph.ir import Graph, Node
 from keras_yolo_backbones.graph.parallel import parallel_convs
 from keras_yolo_backbones.graph.read import functional, read
 from keras_yolo_backbones.graph.rewrite import Rule, rebuild, recast
-from keras_yolo_backbones.graph.scales import scales_behind_convs
-from keras_yolo_backbones.graph.shared_norm import norms_behind_concats
+from keras_yolo_backbones.graph.shared_norm import norms_after_concats
 
 TOLERANCE = {"float32": 1e-3, "float64": 1e-4, "bfloat16": 0.2, "float16": 0.05}
 """Largest error that the fused model may have, relative to the largest output, by compute dtype.
@@ -27,10 +27,10 @@ off by 1e-1 and more.
 Finder = Callable[[Graph], dict[Node, Replacement]]
 
 RULES: tuple[tuple[Finder, ...], ...] = (
-    (norms_behind_convs, norms_behind_concats),
-    (scales_behind_convs, parallel_convs),
+    (norms_after_convs, norms_after_concats),
+    (factors_after_convs, parallel_convs),
 )
-"""Each finds its calls in a graph and says what stands in place of them; later rules win.
+"""Each finds its calls in a graph and says what replaces them; later rules win.
 
 The second group sees the graph that the first has made.
 """
@@ -41,8 +41,8 @@ def fuse(model: keras.Model) -> keras.Model:
 
     Every batch norm goes into the convolution or dense layer before it, also through a concat, and so does a scale;
     convolutions side by side (RepVGG and its kin) become one. Works on any functional or sequential model: a backbone,
-    or one with a neck and head on it; nested models are read through. A batch norm that has no such layer of its own
-    before it stays. The new model is for inference and export.
+    or one with a neck and head on it; nested models are read through. A batch norm without such a layer before it
+    stays. The new model is for inference and export.
 
     Args:
         model: left untouched.
@@ -75,7 +75,7 @@ def _rewritten(model: keras.Model) -> keras.Model:
         graph = read(fused)
         replacements = _found(graph, rules)
         if replacements or fused is model:
-            fused = rebuild(graph, _replacing(replacements))
+            fused = rebuild(graph, replacing(replacements))
     return fused
 
 
@@ -91,14 +91,16 @@ def _error(model: keras.Model, rewritten: keras.Model) -> float:
 
 
 def _found(graph: Graph, rules: tuple[Finder, ...]) -> dict[Node, Replacement]:
-    """What `rules` would put in place of which calls; later rules win."""
+    """Which calls `rules` would replace, and by what; later rules win."""
     replacements: dict[Node, Replacement] = {}
     for rule in rules:
         replacements |= rule(graph)
     return replacements
 
 
-def _replacing(replacements: dict[Node, Replacement]) -> Rule:
+def replacing(replacements: dict[Node, Replacement]) -> Rule:
+    """The rule that builds these replacements and keeps all else."""
+
     def replace(node: Node, args: tuple[Any, ...], _: dict[str, Any]) -> Any:
         return replacements[node](args) if node in replacements else NotImplemented
 

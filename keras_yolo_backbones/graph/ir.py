@@ -17,7 +17,7 @@ class Node:
         layer: what is called; layers that are called several times have several nodes.
         args: its positional arguments, with a `Value` in place of each tensor.
         kwargs: its keyword arguments, likewise.
-        name: unique in the graph: the layer's name, below that of the nested model it stands in.
+        name: unique in the graph: the layer's name, after that of the nested model it is in.
     """
 
     layer: Any
@@ -27,7 +27,7 @@ class Node:
 
     @property
     def inputs(self) -> list[Value]:
-        """The tensors it takes, in order."""
+        """The tensors it is called on, in order."""
         return [leaf for leaf in tree.flatten((self.args, self.kwargs)) if isinstance(leaf, Value)]
 
 
@@ -44,7 +44,7 @@ class Graph:
 
     Attributes:
         name: the model's name.
-        nodes: in an order in which each comes after those it takes tensors from.
+        nodes: ordered: each after those whose tensors it uses.
         inputs: the model's inputs, a structure of `Value`.
         outputs: the model's outputs, a structure of `Value`.
     """
@@ -64,7 +64,7 @@ class Graph:
         self._returned = {leaf.node for leaf in tree.flatten(outputs)}
 
     def consumers(self, node: Node) -> list[Node]:
-        """The nodes that take a tensor of `node`, one entry for each tensor taken."""
+        """The nodes that use a tensor of `node`, one entry for each tensor used."""
         return self._consumers.get(node, [])
 
     def only_consumer(self, node: Node) -> Node | None:
@@ -73,7 +73,7 @@ class Graph:
         return found[0] if len(found) == 1 and node not in self._returned else None
 
     def label(self, node: Node) -> str:
-        """The name for what stands in place of `node` in a new model: the layer's own if no other layer has it."""
+        """The name of what replaces `node` in a new model: the layer's own if no other layer has it."""
         return node.layer.name if self._same_name[node.layer.name] == 1 else node.name
 
     def called_once(self, layer: Any) -> bool:

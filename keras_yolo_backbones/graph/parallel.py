@@ -1,4 +1,4 @@
-"""Adding up convolutions that stand side by side: RepVGG's branches become one convolution."""
+"""Adding up parallel convolutions: RepVGG's branches become one convolution."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Branch:
 def parallel_convs(graph: Graph) -> dict[Node, Replacement]:
     """The rule: convolutions of one tensor that only meet in a sum go into the largest of them.
 
-    So do a batch norm of that tensor and the tensor itself, which are 1×1 convolutions. Batch norms behind the
+    So do a batch norm of that tensor and the tensor itself, which are 1×1 convolutions. Batch norms after the
     convolutions have to be folded before.
     """
     found: dict[Node, Replacement] = {}
@@ -87,11 +87,11 @@ def _plain(layer: keras.Layer) -> bool:
     return whole and layer.data_format == "channels_last" and set(layer.dilation_rate) | strides == {1}
 
 
-def _identity(graph: Graph, value: Value, total: Node, host: Value, beside: Branch) -> Branch | None:
+def _identity(graph: Graph, value: Value, total: Node, host: Value, conv: Branch) -> Branch | None:
     """The branch that is a batch norm or nothing, as a 1×1 convolution of the kind that `host` is."""
-    channels = beside.bias.shape[0]
+    channels = conv.bias.shape[0]
     scale, shift, source = np.ones(channels), np.zeros(channels), value
-    if value != beside.source:
+    if value != conv.source:
         norm = value.node
         if not is_norm(graph, norm) or graph.only_consumer(norm) is not total or norm_axis(norm.layer) != 3:
             return None

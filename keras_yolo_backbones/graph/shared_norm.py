@@ -7,11 +7,12 @@ from typing import Any
 import keras
 import numpy as np
 
+from keras_yolo_backbones.graph.copies import copied
 from keras_yolo_backbones.graph.fold import Replacement, affine, folded, folds_into, is_norm, norm_axis, pass_through
 from keras_yolo_backbones.graph.ir import Graph, Node, Value
 
 
-def norms_behind_concats(graph: Graph) -> dict[Node, Replacement]:
+def norms_after_concats(graph: Graph) -> dict[Node, Replacement]:
     """The rule: of a batch norm on a concat, the part on a convolution's channels goes into that convolution.
 
     The part on any other tensor becomes a depthwise 1×1 convolution. Where no convolution can take up a part, the
@@ -78,6 +79,6 @@ def _rescaled(concat: keras.Layer, name: str, parts: dict[int, tuple[str, np.nda
             layer = keras.layers.DepthwiseConv2D(1, data_format="channels_last", name=part, dtype=concat.dtype_policy)
             tensors[index] = layer(tensors[index])
             layer.set_weights([scale.reshape(1, 1, -1, 1), shift])
-        return type(concat).from_config(concat.get_config() | {"name": name})(tensors)
+        return copied(concat, name=name)(tensors)
 
     return build

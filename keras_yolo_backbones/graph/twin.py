@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 from collections.abc import Callable
 from typing import Any
@@ -10,6 +11,7 @@ import keras
 from keras import tree
 
 from keras_yolo_backbones.errors import GraphError
+from keras_yolo_backbones.graph.copies import OnePerLayer
 from keras_yolo_backbones.graph.ir import Graph, Node, Value
 from keras_yolo_backbones.graph.read import functional, read
 from keras_yolo_backbones.provenance import get_provenance, set_provenance
@@ -18,7 +20,7 @@ _ACTIVATIONS = {"silu": "swish"}
 """Keras 3's name -> tf_keras' name, the one that tensorflow-model-optimization knows."""
 
 _ARGUMENTS = {"LeakyReLU": {"negative_slope": "alpha"}}
-"""Layer -> arguments that have another name there."""
+"""Layer -> arguments that have a different name there."""
 
 _LEFT_OUT = ("_initializer", "_regularizer", "_constraint")
 
@@ -27,7 +29,7 @@ def to_tf_keras(model: keras.Model) -> Any:
     """A `tf_keras.Model` with the same layers, names, weights and outputs.
 
     For the tools of tensorflow-model-optimization: pruning, clustering, its own quantization. Initializers,
-    regularizers and constraints are left behind.
+    regularizers and constraints are dropped.
 
     Args:
         model: a functional Keras 3 model; left untouched.
@@ -59,26 +61,23 @@ def build_twin(
     Args:
         graph: from `read`.
         wrap: `(tf_keras layer, node) -> layer` that is called in its place.
-        enter: `(node, value, tensor) -> tensor` that a node takes in place of the output `value`.
-        weights: what the twin of a layer gets.
+        enter: `(node, value, tensor) -> tensor` that the twin of `node` is called on for `value`.
+        weights: of a layer, for its twin.
     """
     import tf_keras
 
     built: dict[Value, Any] = {}
-    layers: dict[int, Any] = {}
-    pairs: list[tuple[Any, Any]] = []
+    inner, wrapped = OnePerLayer(), OnePerLayer()
     for node in graph.nodes:
         if isinstance(node.layer, keras.layers.InputLayer):
             tensor = tf_keras.Input(node.layer.batch_shape[1:], node.layer.batch_shape[0], name=node.layer.name)
         else:
-            if id(node.layer) not in layers:
-                inner = _translated(node, graph.label(node), tf_keras)
-                layers[id(node.layer)] = wrap(inner, node)
-                pairs.append((inner, node.layer))
-            tensor = layers[id(node.layer)](*_arguments(node, built, enter))
+            plain = inner(node.layer, functools.partial(_translated, node, graph.label(node), tf_keras))
+            layer = wrapped(node.layer, functools.partial(wrap, plain, node))
+            tensor = layer(*_arguments(node, built, enter))
         built[Value(node, 0)] = tensor
-    for inner, original in pairs:
-        inner.set_weights(weights(original))
+    for original, twin in inner.pairs:
+        twin.set_weights(weights(original))
     return tuple(tree.map_structure(lambda value: built[value], part) for part in (graph.inputs, graph.outputs))
 
 

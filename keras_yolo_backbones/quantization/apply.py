@@ -10,6 +10,7 @@ import numpy as np
 from keras import tree
 
 from keras_yolo_backbones.errors import CalibrationError, GraphError
+from keras_yolo_backbones.graph.copies import OnePerLayer, copied
 from keras_yolo_backbones.graph.ir import Graph, Node, Value
 from keras_yolo_backbones.graph.read import read
 from keras_yolo_backbones.graph.rewrite import rebuild
@@ -56,7 +57,7 @@ class _FakeQuantization:
         self._floats, self._returned = floats, set(tree.flatten(graph.outputs))
         self._symmetric = is_symmetric(plan.ranges.values())
         self._names = tensor_names(graph)
-        self._layers: dict[int, Any] = {}
+        self._once = OnePerLayer()
         self._quants: dict[str, FakeQuant] = {}
         self._raw: dict[Value, Any] = {}
         self._converted: dict[tuple[Value, str], Any] = {}
@@ -68,7 +69,7 @@ class _FakeQuantization:
             return self._entering(old, new, node, next(converts)) if isinstance(old, Value) else new
 
         args, kwargs = tree.map_structure(enter, (node.args, node.kwargs), (args, kwargs))
-        result = self._layer(node)(*args, **kwargs)
+        result = self._once(node.layer, lambda: self._made(node))(*args, **kwargs)
         if node in self._floats:
             return self._kept(node, result)
         if self._scales.absorbed(node) or not self._scales.rounds(node):
@@ -76,7 +77,7 @@ class _FakeQuantization:
         return self._quant(node)(result)
 
     def _kept(self, node: Node, result: Any) -> Any:
-        """Note what a float call gives; the model's own outputs are integers all the same."""
+        """Keep the result of a float call; the outputs of the model are rounded to integers even then."""
         tensors = tree.flatten(result)
         values = [Value(node, index) for index in range(len(tensors))]
         self._raw |= dict(zip(values, tensors, strict=True))
@@ -84,17 +85,17 @@ class _FakeQuantization:
         return tree.pack_sequence_as(result, given)
 
     def _entering(self, value: Value, tensor: Any, node: Node, converts: bool) -> Any:
-        """What `node` takes in place of `tensor`."""
+        """The tensor that `node` is called on: `tensor`, or what it is after a conversion."""
         source = value.node
         if source in self._floats:
             if node in self._floats:
                 return self._raw[value]
             return self._to_integer(value, node if converts else source)
         if isinstance(source.layer, keras.layers.InputLayer):
-            tensor = self._once(value, "quant", lambda: self._quant(source)(tensor))
+            tensor = self._mark(value, "quant", lambda: self._quant(source)(tensor))
         if node in self._floats and value in carried(node):
             marker = Converted("float32", name=f"{self._label(value)}.to_float")
-            return self._once(value, "float32", lambda: marker(tensor))
+            return self._mark(value, "float32", lambda: marker(tensor))
         return self._quant(node)(tensor) if converts else tensor
 
     def _to_integer(self, value: Value, like: Node) -> Any:
@@ -102,9 +103,9 @@ class _FakeQuantization:
         group = self._names[self._scales.group(like)]
         alone = self._scales.group(value.node) is self._scales.group(like)
         name = f"{self._label(value)}.to_int8" + ("" if alone else f".for.{self._names[like]}")
-        return self._once(value, group, lambda: self._quant(like)(Converted("int8", name=name)(self._raw[value])))
+        return self._mark(value, group, lambda: self._quant(like)(Converted("int8", name=name)(self._raw[value])))
 
-    def _once(self, value: Value, what: str, make: Callable[[], Any]) -> Any:
+    def _mark(self, value: Value, what: str, make: Callable[[], Any]) -> Any:
         """What was made of a tensor before, or is made now."""
         if (value, what) not in self._converted:
             self._converted[value, what] = make()
@@ -122,13 +123,8 @@ class _FakeQuantization:
             self._quants[name] = FakeQuant(low, high, learn=learn, symmetric=self._symmetric, name=f"{name}.quant")
         return self._quants[name]
 
-    def _layer(self, node: Node) -> Any:
-        """A copy of the node's layer, with a fake-quantized kernel if it has one."""
-        if id(node.layer) not in self._layers:
-            self._layers[id(node.layer)] = self._made(node)
-        return self._layers[id(node.layer)]
-
     def _made(self, node: Node) -> Any:
+        """A copy of the node's layer, with a fake-quantized kernel if it has one."""
         has_kernel = self._has_kernel(node)
         if node in self._floats:
             return copied(node.layer)
@@ -139,9 +135,9 @@ class _FakeQuantization:
         return copied(node.layer)
 
     def _step(self, node: Node) -> float:
-        """The step that the output of `node` is rounded to, with the ReLU behind it if that is one operator with it."""
-        behind = self._graph.only_consumer(node) if self._scales.absorbed(node) else None
-        return self._plan.scale(self._names[behind or node])
+        """The step that the output of `node` is rounded to; if its operator includes a ReLU, that of the ReLU."""
+        relu = self._graph.only_consumer(node) if self._scales.absorbed(node) else None
+        return self._plan.scale(self._names[relu or node])
 
     def _has_kernel(self, node: Node) -> bool:
         if type(node.layer) in QUANTIZED:
@@ -152,11 +148,10 @@ class _FakeQuantization:
 
     def _quantized(self, layer: keras.Layer) -> keras.Layer:
         kind, _ = QUANTIZED[type(layer)]
-        config = layer.get_config() | {"input_step": self._input_step(layer)}
-        return copied(layer, kind, config=config, weights=clipped(self._plan, layer))
+        return copied(layer, kind, weights=clipped(self._plan, layer), input_step=self._input_step(layer))
 
     def _input_step(self, layer: keras.Layer) -> float | None:
-        """The step of what a layer takes, `None` if its calls differ or training moves it."""
+        """The step of a layer's input; `None` if its calls have different ones or training moves it."""
         sources = [node.inputs[0].node for node in self._graph.nodes if node.layer is layer]
         steps = {self._plan.scale(self._names[source]) for source in sources}
         fixed = not self._learn or all(self._scales.fixed(source) is not None for source in sources)
@@ -179,12 +174,3 @@ def clipped(plan: Plan, layer: keras.Layer) -> list[np.ndarray]:
         raise CalibrationError(f"the plan for {plan.model!r} has no kernel {layer.name!r} of this size.")
     bounds = limits.reshape(shape)
     return [np.clip(kernel, -bounds, bounds), *rest]
-
-
-def copied(layer: Any, kind: Any = None, *, config: Any = None, weights: Any = None) -> Any:
-    """A copy of a layer, its type, config and weights the same where no others are given."""
-    copy = (kind or type(layer)).from_config(config or layer.get_config())
-    if isinstance(layer, keras.Layer) and layer.weights:
-        copy.build(layer.input.shape if not isinstance(layer.input, list) else [t.shape for t in layer.input])
-        copy.set_weights(layer.get_weights() if weights is None else weights)
-    return copy

@@ -10,7 +10,7 @@ import keras
 from keras_yolo_backbones.errors import ArgumentError, one_of
 from keras_yolo_backbones.graph.signature import image_input
 from keras_yolo_backbones.quantization.apply import apply
-from keras_yolo_backbones.quantization.planning import lowered, plan_lowered
+from keras_yolo_backbones.quantization.planning import DEFAULT_METHOD, lowered, plan_lowered
 from keras_yolo_backbones.quantization.ranges import as_plan
 from keras_yolo_backbones.quantization.scales import is_symmetric
 
@@ -22,7 +22,7 @@ def quantize_aware(
     calibration: Any,
     *,
     engine: str = "keras",
-    method: str = "minmax",
+    method: str = DEFAULT_METHOD,
     image_size: int | tuple[int, int] | None = None,
     learn_ranges: bool = False,
     keep_float: Sequence[str] = (),
@@ -37,7 +37,7 @@ def quantize_aware(
     Args:
         model: a float functional model with one image input; left untouched.
         calibration: representative images (see `plan`), or a `Plan`, or the `.json` file of one.
-        engine: `"keras"` gives a `keras.Model`; `"tfmot"` a `tf_keras.Model` made by tensorflow-model-optimization,
+        engine: `"keras"` returns a `keras.Model`; `"tfmot"` a `tf_keras.Model` made by tensorflow-model-optimization,
             with the same ranges and the same int8 file, for networks without attention.
         method: of the ranges, see `plan`.
         image_size: side or (height, width), for a model that leaves them open.
@@ -51,7 +51,7 @@ def quantize_aware(
     Raises:
         ArgumentError: an option that is not allowed, a plan that is not symmetric where that was asked for, or
             `keep_float` names a layer that the model lacks.
-        CalibrationError: images that cannot be used, or a plan for another model.
+        CalibrationError: images that cannot be used, or a plan for a different model.
         GraphError: a layer that quantization, or the engine, does not know, named.
     """
     if engine not in ENGINES:

@@ -22,7 +22,7 @@ MOST = 300
 
 
 class Calibration(Sequence[np.ndarray]):
-    """Representative images as a sequence of float32 arrays (1, height, width, channels), as the model takes them.
+    """Representative images as a sequence of float32 arrays (1, height, width, channels), as the model accepts them.
 
     Pixels stay uint8 until an item is asked for: 300 images of 640×640 take 0.4 GB.
     """
@@ -68,7 +68,7 @@ def calibration_images(
     Args:
         source: a folder of photographs (searched below) or a list of such files, letterboxed to the model's size and
             turned upright; an array (images, height, width, channels); or an iterable of such batches, or of single
-            images. uint8 arrays hold RGB pixels 0…255; float arrays hold what the model takes. Of the pairs (images,
+            images. uint8 arrays hold RGB pixels 0…255; float arrays hold what the model accepts. Of the pairs (images,
             labels) that datasets give, the images are taken.
         shape: (height, width, channels) of the model's input.
         preprocessing: what the model takes.
@@ -144,7 +144,7 @@ def _from_files(
 
 
 def _checked(batch: Any, shape: tuple[int, int, int], preprocessing: Preprocessing, index: int) -> Iterator[np.ndarray]:
-    """The images of one batch, checked: uint8 pixels, or float32 that the model takes."""
+    """The images of one batch, checked: uint8 pixels, or float32 values that the model accepts."""
     if isinstance(batch, dict) and len(batch) == 1:
         batch = next(iter(batch.values()))
     if isinstance(batch, (tuple, list)) and batch and np.ndim(batch[0]) >= 3:

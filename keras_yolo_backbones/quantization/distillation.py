@@ -1,4 +1,4 @@
-"""Label-free training: a fake-quantized model (or any student) learns to give its teacher's feature maps."""
+"""Label-free training: a fake-quantized model (or any student) learns to compute its teacher's feature maps."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def distill(
     seed: int = 0,
     quiet: bool = False,
 ) -> Distilled:
-    """Train `student` to give the outputs of `teacher`, without labels.
+    """Train `student` to compute the outputs of `teacher`, without labels.
 
     The loss of a level is its squared error as a share of the teacher's power: 0.01 is 20 dB. Batch norms, if the
     student has any, stay as they are. Adam, cosine decay. A fifth of the images is held out; the student ends with the
@@ -54,7 +54,7 @@ def distill(
         learning_rate: at the start; ten times more destroys a network that is good already.
         patience: stop after so many epochs without a better one.
         checkpoints: a folder. What a killed run left there is continued, to the numbers that an unbroken run has;
-            what another run left there (of other weights, images or options) is an error.
+            what a different run left there (other weights, images or options) is an error.
         image_size: side or (height, width), for a model that leaves them open.
         seed: of the order of the images.
         quiet: show no progress bar.

@@ -78,7 +78,7 @@ class History:
         """Go back to where the last run stopped; false if there was none.
 
         Raises:
-            ArgumentError: the file is damaged, or another run's.
+            ArgumentError: the file is damaged, or of a different run.
         """
         if self._file is None or not self._file.exists():
             return False

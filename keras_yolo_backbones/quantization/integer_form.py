@@ -1,4 +1,4 @@
-"""What converters get of a fake-quantized model, and what of it is float."""
+"""The form of a fake-quantized model that converters accept, and which of its layers are float."""
 
 from __future__ import annotations
 
@@ -7,21 +7,23 @@ from typing import Any
 import keras
 import numpy as np
 
+from keras_yolo_backbones.graph.copies import OnePerLayer, copied
 from keras_yolo_backbones.graph.ir import Node
 from keras_yolo_backbones.graph.read import read
 from keras_yolo_backbones.graph.rewrite import rebuild
-from keras_yolo_backbones.quantization.apply import copied
 from keras_yolo_backbones.quantization.kernels import FLOAT, fake_quantized
 from keras_yolo_backbones.quantization.layers import Converted, FakeQuant, Log, RoundedAdd
 
 
 def integer_form(model: keras.Model) -> keras.Model:
-    """What converters get of a lowered or fake-quantized model: rounded kernels in plain layers, no floor under Log.
+    """A lowered or fake-quantized model in the form that converters accept.
 
-    Where an integer tensor is to become float, and then at the outputs too, stands a `ceil`: the converter has no
-    integer form of that, so that it leaves what is behind in float. It is taken out of the file afterwards.
+    Layers with rounded kernels become plain layers that hold the rounded kernels. `Log` loses its floor, which an
+    integer file has by itself. A float layer in an integer file needs a mark: the model gets a `ceil` where an integer
+    tensor becomes float, and after each output. The converter has no integer form of `ceil`, so it computes what
+    follows in float; `passing.finished` then removes the `ceil` from the file.
     """
-    layers: dict[int, Any] = {}
+    once = OnePerLayer()
 
     def rule(node: Node, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if isinstance(node.layer, Log):
@@ -32,18 +34,20 @@ def integer_form(model: keras.Model) -> keras.Model:
             return keras.ops.ceil(args[0]) if node.layer.to == "float32" else args[0]
         if type(node.layer) not in FLOAT:
             return NotImplemented
-        if id(node.layer) not in layers:
-            kind, axes = FLOAT[type(node.layer)]
-            kernel, *rest = node.layer.get_weights()
-            rounded = np.asarray(fake_quantized(keras.ops.convert_to_tensor(kernel), axes))
-            weights = [rounded, *rest]
-            layers[id(node.layer)] = copied(node.layer, kind, config=node.layer.plain_config(), weights=weights)
-        return layers[id(node.layer)](*args, **kwargs)
+        return once(node.layer, lambda: _plain(node.layer))(*args, **kwargs)
 
     plain = rebuild(read(model), rule)
     if not conversions(model)["float32"]:
         return plain
     return keras.Model(plain.input, keras.tree.map_structure(keras.ops.ceil, plain.output), name=plain.name)
+
+
+def _plain(layer: Any) -> keras.Layer:
+    """The float layer with the kernel that `layer` computes with."""
+    kind, axes = FLOAT[type(layer)]
+    kernel, *rest = layer.get_weights()
+    rounded = np.asarray(fake_quantized(keras.ops.convert_to_tensor(kernel), axes))
+    return copied(layer, kind, weights=[rounded, *rest], config=layer.plain_config())
 
 
 def is_fake_quantized(model: Any) -> bool:

@@ -18,8 +18,8 @@ from keras_yolo_backbones.quantization.scales import FUSED, Scales, carried
 def float_nodes(graph: Graph, scales: Scales, names: Sequence[str]) -> set[Node]:
     """The calls of a lowered graph that are computed in float.
 
-    These are the calls that were named, and what only moves their values (pooling, padding, concatenation, …) where
-    that leaves fewer conversions between integers and floats than any other choice.
+    These are the calls that were named, and calls next to them that only move values (pooling, padding, concatenation,
+    …), chosen so that the file has as few conversions between integers and floats as possible.
 
     Args:
         graph: from `lower`.
@@ -47,7 +47,7 @@ def _named(graph: Graph, scales: Scales, names: Sequence[str]) -> set[Node]:
 
 
 def _fused_with(graph: Graph, scales: Scales, node: Node) -> list[Node]:
-    """What TFLite computes in one operator with `node`: the ReLU behind it, or what stands before this ReLU."""
+    """What TFLite computes in one operator with `node`: the ReLU after it or, for a ReLU, what is before it."""
     if scales.absorbed(node):
         return [consumer for consumer in [graph.only_consumer(node)] if consumer is not None]
     if activation_of(node.layer) in FUSED:
@@ -56,7 +56,10 @@ def _fused_with(graph: Graph, scales: Scales, node: Node) -> list[Node]:
 
 
 def _least_converted(graph: Graph, scales: Scales, kept: set[Node]) -> set[Node]:
-    """`kept`, and those of the calls that only move values which a cut with the fewest conversions leaves with them."""
+    """`kept`, and the calls between them that only move values, where leaving these float saves conversions.
+
+    It is a minimum cut: float on one side, integer on the other, and each tensor that crosses is one conversion.
+    """
     flow = _Flow()
     for node in graph.nodes:
         if node in kept:

@@ -18,7 +18,7 @@ _SPEED = 100.0
 class FakeQuant(keras.layers.Layer):
     """Rounds a tensor to the 256 values that int8 has for a range; gradients pass through inside the range.
 
-    Called on several tensors, it gives all of them one scale. The range is part of the weights.
+    All tensors that it is called on share one scale. The range is part of the weights.
 
     Args:
         low: the smallest value, at most 0.
@@ -72,7 +72,7 @@ class Converted(keras.layers.Layer):
     """Marks where the file converts a tensor; changes nothing.
 
     Args:
-        to: `"float32"`, behind an integer tensor, or `"int8"`, behind a float one that is rounded next.
+        to: `"float32"`, after an integer tensor, or `"int8"`, after a float one that is rounded next.
     """
 
     def __init__(self, to: str, **kwargs: Any) -> None:
@@ -93,8 +93,8 @@ class Converted(keras.layers.Layer):
 class RoundedAdd(keras.layers.Add):
     """A sum of two whose ties are rounded up, as integers are.
 
-    Scales that are multiples of each other are common (ReLU6 gives 6/255 and 12/255), and then so are sums that lie
-    half way between two steps; in float32 they fall to either side.
+    Scales that are multiples of each other are common (6/255 and 12/255 in a network with ReLU6). Then many sums are
+    half way between two steps, and in float32 they are rounded to either side.
 
     Args:
         step: between the values that the sum is rounded to.
@@ -105,7 +105,7 @@ class RoundedAdd(keras.layers.Add):
         self.step = step
 
     def call(self, inputs: Any) -> Any:
-        # About as much as float32 is off by: no less decides on a tie, and more would decide on what is close to one.
+        # About the error of float32: less would not decide a tie, more would decide what is only close to one.
         return super().call(inputs) + self.step * 2.0**-15
 
     def get_config(self) -> dict[str, Any]:
@@ -128,7 +128,7 @@ class _Values(keras.initializers.Initializer):
 
 @keras.saving.register_keras_serializable(PACKAGE)
 class Log(keras.layers.Layer):
-    """Natural logarithm of what a sigmoid gives.
+    """Natural logarithm of the output of a sigmoid.
 
     Args:
         floor: smaller inputs count as this: int8 has nothing between 0 and 1/256, and 0 would have no logarithm.

@@ -8,13 +8,13 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_yolo_backbones.blocks.layers import LearnedScale
+from keras_yolo_backbones.graph.copies import OnePerLayer, copied
+from keras_yolo_backbones.graph.factors import factors_after_convs
 from keras_yolo_backbones.graph.fold import affine
-from keras_yolo_backbones.graph.fuse import fuse
+from keras_yolo_backbones.graph.fuse import fuse, replacing
 from keras_yolo_backbones.graph.ir import Graph, Node
 from keras_yolo_backbones.graph.read import read
 from keras_yolo_backbones.graph.rewrite import rebuild, recast
-from keras_yolo_backbones.marks import unmarked
 from keras_yolo_backbones.quantization.layers import Log
 
 KERNELS = (keras.layers.Conv2D, keras.layers.DepthwiseConv2D, keras.layers.Conv2DTranspose, keras.layers.Dense)
@@ -24,9 +24,9 @@ KERNELS = (keras.layers.Conv2D, keras.layers.DepthwiseConv2D, keras.layers.Conv2
 def lower(model: keras.Model) -> keras.Model:
     """Fuse a model and take it apart into the operators of TFLite; same inputs, output names and numbers.
 
-    SiLU becomes a sigmoid and a product, Mish a sigmoid, a logarithm, a tanh and a product, a batch norm that no
-    convolution can take up a 1×1 depthwise convolution, and an activation inside a convolution a layer of its own;
-    sums of many become sums of two. A convolution takes up the constant factor behind it.
+    SiLU becomes a sigmoid and a product; Mish a sigmoid, a logarithm, a tanh and a product; a batch norm that no
+    convolution can absorb, a 1×1 depthwise convolution; an activation inside a convolution, a layer of its own; a sum
+    of many, sums of two. A convolution absorbs the constant factor after it.
 
     Args:
         model: float, functional; left untouched.
@@ -36,7 +36,7 @@ def lower(model: keras.Model) -> keras.Model:
     """
     graph = read(fuse(recast(model, "float32")))
     graph = read(rebuild(graph, _Primitives(graph)))
-    return rebuild(graph, _Factors(graph))
+    return rebuild(graph, replacing(factors_after_convs(graph)))
 
 
 def tensor_names(graph: Graph) -> dict[Node, str]:
@@ -85,11 +85,11 @@ _OPERATIONS = {
 
 
 class _Primitives:
-    """The rule: operators of TFLite for what it has none for; keeps everything else."""
+    """The rule: replaces what TFLite has no operator for by operators that it has; keeps everything else."""
 
     def __init__(self, graph: Graph) -> None:
         self._names = tensor_names(graph)
-        self._layers: dict[int, keras.Layer] = {}
+        self._once = OnePerLayer()
 
     def __call__(self, node: Node, args: tuple[Any, ...], _: dict[str, Any]) -> Any:
         layer, name = node.layer, self._names[node]
@@ -101,32 +101,11 @@ class _Primitives:
         if activation in _PRIMITIVES:
             return _PRIMITIVES[activation](args[0], name)
         if isinstance(layer, KERNELS) and layer.activation is not keras.activations.linear:
-            y = self._once(layer, lambda: _linear(layer))(args[0])
+            y = self._once(layer, lambda: copied(layer, activation="linear"))(args[0])
             function = _ALIASES.get(layer.activation.__name__, layer.activation.__name__)
             name = f"{name}.{function}"
             build = _PRIMITIVES.get(function)
             return build(y, name) if build else keras.layers.Activation(layer.activation, name=name)(y)
-        return NotImplemented
-
-    def _once(self, layer: Any, make: Callable[[], keras.Layer]) -> keras.Layer:
-        """The layer that stands for `layer` in all its calls."""
-        if id(layer) not in self._layers:
-            self._layers[id(layer)] = make()
-        return self._layers[id(layer)]
-
-
-class _Factors:
-    """The rule: constant factors go into the convolutions before them."""
-
-    def __init__(self, graph: Graph) -> None:
-        self._conv_of = {node: conv for node in graph.nodes if (conv := _scaled(graph, node))}
-        self._factor_of = {conv: node for node, conv in self._conv_of.items()}
-
-    def __call__(self, node: Node, args: tuple[Any, ...], _: dict[str, Any]) -> Any:
-        if node in self._conv_of:
-            return args[0]
-        if node in self._factor_of:
-            return _times(node.layer, self._factor_of[node].layer)(args[0])
         return NotImplemented
 
 
@@ -134,7 +113,7 @@ _PAIRWISE = (keras.layers.Add, keras.layers.Multiply)
 
 
 def _in_pairs(kind: type, tensors: list[Any], name: str) -> Any:
-    """The sum or product of more than two tensors, two at a time: what lies between has a range too."""
+    """The sum or product of more than two tensors, two at a time: the tensors in between have ranges too."""
     y = tensors[0]
     for position, tensor in enumerate(tensors[1:], start=2):
         y = kind(name=name if position == len(tensors) else f"{name}.of{position}")([y, tensor])
@@ -155,40 +134,6 @@ def _mish(x: Any, name: str) -> Any:
 
 
 _PRIMITIVES: dict[str | None, Callable[[Any, str], Any]] = {"silu": _silu, "mish": _mish}
-
-
-def _linear(layer: keras.Layer) -> keras.Layer:
-    """A copy of a convolution or dense layer without its activation."""
-    copy = type(layer).from_config(layer.get_config() | {"activation": "linear"})
-    copy.build(layer.input.shape)
-    copy.set_weights(layer.get_weights())
-    return copy
-
-
-_TAKE_FACTORS = (keras.layers.Conv2D, keras.layers.DepthwiseConv2D, keras.layers.Dense)
-
-
-def _scaled(graph: Graph, node: Node) -> Node | None:
-    """The convolution that can take up the factor `node`, `None` if there is none."""
-    if not isinstance(node.layer, (keras.layers.Rescaling, LearnedScale)):
-        return None
-    conv = node.inputs[0].node
-    plain = type(conv.layer) in _TAKE_FACTORS and graph.only_consumer(conv) is node
-    alone = graph.called_once(conv.layer) and graph.called_once(node.layer)
-    return conv if plain and alone and conv.layer.activation is keras.activations.linear else None
-
-
-def _times(conv: keras.Layer, factor: keras.Layer) -> keras.Layer:
-    """A copy of `conv` that has `factor` in its kernel and bias."""
-    learned = isinstance(factor, LearnedScale)
-    scale, shift = (factor.get_weights()[0], 0.0) if learned else (np.float32(factor.scale), factor.offset)
-    kernel, *rest = conv.get_weights()
-    wide = isinstance(conv, keras.layers.DepthwiseConv2D) and np.size(scale) > 1
-    copy = type(conv).from_config(unmarked(conv.get_config()) | {"use_bias": True})
-    copy.build(conv.input.shape)
-    bias = rest[0] if rest else np.zeros(copy.bias.shape)
-    copy.set_weights([kernel * (np.reshape(scale, kernel.shape[-2:]) if wide else scale), bias * scale + shift])
-    return copy
 
 
 def _depthwise(norm: keras.layers.BatchNormalization, x: Any) -> keras.Layer:

@@ -23,7 +23,7 @@ def extremes(watched: keras.Model, groups: Sequence[str], images: Sequence[np.nd
     """Running minimum and maximum of each group over all images; 0 is always inside.
 
     Args:
-        watched: gives a list of tensors.
+        watched: returns a list of tensors.
         groups: for each of them the group it belongs to.
         images: batches.
     """
@@ -77,7 +77,7 @@ def least_squares(counts: np.ndarray, bounds: Range) -> Range:
     def error(shrink: float) -> float:
         step = shrink * (high - low) / 255
         rounded = np.clip(np.rint(centres / step) * step, low * shrink, high * shrink)
-        # Within a bin, values also spread; beside the step that is nothing.
+        # The spread of values within a bin is nothing compared with the step.
         return float(counts @ np.square(centres - rounded))
 
     best = min(_SHRINKS, key=error)
@@ -98,7 +98,7 @@ NARROWING: dict[str, Callable[[np.ndarray, Range], Range] | None] = {
 
 
 def kernel_limits(kernel: np.ndarray, axes: tuple[int, ...], *, least_error: bool) -> np.ndarray:
-    """For each output channel the largest weight that int8 represents: the largest there is, or the one that gives the
+    """For each output channel the largest weight that int8 represents: the channel's largest, or the one with the
     least squared error.
 
     Args:

@@ -22,12 +22,14 @@ from keras_yolo_backbones.quantization.observe import NARROWING, extremes, histo
 from keras_yolo_backbones.quantization.ranges import Plan, balanced
 from keras_yolo_backbones.quantization.scales import Scales
 
+DEFAULT_METHOD = "minmax"
+
 
 def plan(
     model: keras.Model,
     calibration: Any,
     *,
-    method: str = "minmax",
+    method: str = DEFAULT_METHOD,
     image_size: int | tuple[int, int] | None = None,
     symmetric: bool = False,
 ) -> Plan:
@@ -67,7 +69,7 @@ def plan_lowered(
     *,
     method: str,
     image_size: int | tuple[int, int] | None,
-    symmetric: bool,
+    symmetric: bool = False,
 ) -> Plan:
     """`plan`, given what `lower` made of the model."""
     if method not in NARROWING:

@@ -25,7 +25,7 @@ class Plan:
         images: how many images it was made from.
         tensors: tensor -> the group that it belongs to; tensors of a group share one scale. Both are called by layer
             names of the lowered model; a group by its first tensor.
-        ranges: group -> (smallest, largest value); 0 lies within.
+        ranges: group -> (smallest, largest value); 0 is inside.
         kernels: layer -> for each output channel the largest weight, in absolute value, that int8 represents.
     """
 
@@ -67,7 +67,7 @@ class Plan:
         try:
             content = json.loads(Path(path).read_text(encoding="utf-8"))
             if content.pop("format") != _FORMAT:
-                raise ValueError("another format")
+                raise ValueError("a different format")
             content["ranges"] = {group: (float(low), float(high)) for group, (low, high) in content["ranges"].items()}
             content["kernels"] = {layer: tuple(map(float, limits)) for layer, limits in content["kernels"].items()}
             return cls(**content)

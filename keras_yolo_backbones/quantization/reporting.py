@@ -147,7 +147,7 @@ def report(model: keras.Model, int8_file: str | os.PathLike[str], images: Any) -
     seen = [node for node in nodes if not isinstance(node.layer, keras.layers.InputLayer)]
     if not seen:
         raise ArgumentError(
-            f"{path.name} has no tensor that is called like a layer of {model.name!r}: another model's?"
+            f"{path.name} has no tensor that is called like a layer of {model.name!r}: is it of a different model?"
         )
     watched = rebuild(graph, keep, outputs=[Value(node, 0) for node in seen])
     floats = _joined([[np.asarray(t) for t in keras.tree.flatten(watched(image, training=False))] for image in samples])

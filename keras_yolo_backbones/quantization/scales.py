@@ -21,7 +21,7 @@ FUSED = ("relu", "relu6")
 """Activations that TFLite computes inside the operator before them."""
 
 _SAME = {
-    *("MaxPooling2D", "AveragePooling2D", "ZeroPadding2D", "Cropping2D", "UpSampling2D", "Concatenate"),
+    *("MaxPooling2D", "AveragePooling2D", "ZeroPadding2D", "Cropping2D", "UpSampling2D", "Resizing", "Concatenate"),
     *("Reshape", "Permute", "Flatten", "ReshapeLike", "SplitAreas", "Identity", "Dropout", "SpatialDropout2D"),
     *("GetItem", "Split", "Transpose", "Squeeze", "ExpandDims", "MaxPool", "AveragePool"),
 }
@@ -59,7 +59,7 @@ class Scales:
             self._add(node)
 
     def group(self, node: Node) -> Node:
-        """The node that stands for all that share the scale of this one: the first of them."""
+        """The first of the nodes that share the scale of this one; it names the group."""
         while self._parent[node] is not node:
             node = self._parent[node]
         return node
@@ -69,16 +69,16 @@ class Scales:
         return self._fixed.get(self.group(node))
 
     def absorbed(self, node: Node) -> bool:
-        """Whether TFLite computes `node` together with the ReLU behind it, so that no tensor is left between."""
-        behind = self.graph.only_consumer(node)
-        return behind is not None and isinstance(node.layer, _FUSE_INTO) and activation_of(behind.layer) in FUSED
+        """Whether TFLite computes `node` and the ReLU after it as one operator, with no tensor between them."""
+        after = self.graph.only_consumer(node)
+        return after is not None and isinstance(node.layer, _FUSE_INTO) and activation_of(after.layer) in FUSED
 
     def rounds(self, node: Node) -> bool:
-        """Whether `node` computes values of its own, which int8 then rounds; others only move them."""
+        """Whether `node` computes new values, which int8 then rounds; other nodes only move values."""
         return not passes_on(node.layer) or averages(node.layer)
 
     def converts(self, node: Node) -> list[bool]:
-        """For each input of `node`: whether it has another scale than the node forces on it."""
+        """For each input of `node`: whether it must be converted, because `node` needs it in a different scale."""
         if not passes_on(node.layer):
             return [False] * len(node.inputs)
         moved = carried(node)
@@ -132,18 +132,18 @@ def passes_on(layer: Any) -> bool:
     raise GraphError(
         f"layer {layer.name!r}: quantization does not know {name}. It knows convolutions, dense layers, activations, "
         "pooling, padding, slicing, reshaping, upsampling, Concatenate, Add, Multiply and MatMul; "
-        "build the model from these, or leave this layer out and run it in float behind the integer file."
+        "build the model from these, or leave this layer out and run it in float after the integer file."
     )
 
 
 def carried(node: Node) -> list[Value]:
-    """The inputs of `node` whose values it passes on; of another it takes the shape only."""
+    """The inputs of `node` whose values it passes on; `ReshapeLike` uses only the shape of its second input."""
     return node.inputs[:1] if isinstance(node.layer, ReshapeLike) else node.inputs
 
 
 def averages(layer: Any) -> bool:
-    """Whether `layer` gives means of values of its input, in the scale of its input."""
+    """Whether `layer` computes means of its input, in the scale of its input."""
     name = type(layer).__name__
-    if name == "UpSampling2D":
+    if name in ("UpSampling2D", "Resizing"):
         return layer.interpolation != "nearest"
     return name in ("AveragePooling2D", "AveragePool")

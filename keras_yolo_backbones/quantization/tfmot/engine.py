@@ -27,7 +27,7 @@ _LEGACY = "TF_USE_LEGACY_KERAS"
 
 
 def toolbox() -> Any:
-    """`parts`, imported without leaving behind the environment variable that the toolbox sets."""
+    """`parts`, imported without keeping the environment variable that the toolbox sets."""
     before = os.environ.get(_LEGACY)
     try:
         from keras_yolo_backbones.quantization.tfmot import parts
@@ -113,7 +113,7 @@ def tfmot_input(model: Any) -> ImageInput:
 
 
 def tfmot_function(model: Any, images: tf.TensorSpec) -> Callable[[tf.Tensor], dict[str, tf.Tensor]]:
-    """Such a model as the TFLite converter takes it: with rounded kernels as constants."""
+    """Such a model in the form that the TFLite converter accepts: rounded kernels are constants."""
     parts = toolbox()
 
     @tf.function(input_signature=[images], autograph=False)

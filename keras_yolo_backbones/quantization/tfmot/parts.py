@@ -1,4 +1,4 @@
-"""What tensorflow-model-optimization is told: ranges from a plan, kernels by their channels, and nothing of its own.
+"""Instructions for tensorflow-model-optimization: ranges from a plan, kernels per channel, and none of its defaults.
 
 Importing this module imports that package; only `engine.py` does.
 """
@@ -59,7 +59,7 @@ _as_constants = contextvars.ContextVar("_as_constants", default=False)
 
 @contextlib.contextmanager
 def kernels_as_constants() -> Iterator[None]:
-    """Functions traced in this block hold rounded kernels as constants: the form that the TFLite converter takes."""
+    """Functions traced in this block hold rounded kernels as constants: the form that the TFLite converter accepts."""
     token = _as_constants.set(True)
     try:
         yield

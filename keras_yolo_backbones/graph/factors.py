@@ -1,4 +1,4 @@
-"""Folding a scale into the convolution or dense layer before it: attention's 1/√d, a trained scale."""
+"""Folding a constant factor into the convolution or dense layer before it: attention's 1/√d, a trained scale."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from keras_yolo_backbones.graph.fold import Replacement, folded, folds_into, pas
 from keras_yolo_backbones.graph.ir import Graph, Node
 
 
-def scales_behind_convs(graph: Graph) -> dict[Node, Replacement]:
+def factors_after_convs(graph: Graph) -> dict[Node, Replacement]:
     """The rule: a `Rescaling` or `LearnedScale` with a convolution of its own before it goes into that convolution."""
     found: dict[Node, Replacement] = {}
     for node in graph.nodes:

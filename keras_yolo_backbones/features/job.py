@@ -17,7 +17,7 @@ PLAN = "plan.json"
 
 
 @dataclasses.dataclass(frozen=True)
-class Plan:
+class Job:
     """A list of images, cut into shards of equal size in the order of their names.
 
     Attributes:
@@ -54,7 +54,7 @@ class Plan:
         return [shard for shard in self.shards if not self.features_file(shard).exists()]
 
 
-def make_plan(images: str | Path, out: Path, shard_size: int) -> Plan:
+def make_job(images: str | Path, out: Path, shard_size: int) -> Job:
     """List the images.
 
     Args:
@@ -78,28 +78,28 @@ def make_plan(images: str | Path, out: Path, shard_size: int) -> Plan:
             f"no images in {images}: expected a folder with {', '.join(SUFFIXES)} files, or a pattern in quotes such "
             "as 'photos/**/*.jpg'."
         )
-    return Plan(root, tuple(sorted(names)), shard_size, out)
+    return Job(root, tuple(sorted(names)), shard_size, out)
 
 
-def settle(plan: Plan, job: dict[str, Any]) -> None:
-    """Write what the job is into its folder, or see that the folder holds this very job.
+def settle(job: Job, conditions: dict[str, Any]) -> None:
+    """Write what the job is into its folder, or check that the folder holds this very job.
 
     Args:
-        plan: the images.
-        job: everything else that the features depend on, as JSON values.
+        job: the images.
+        conditions: everything else that the features depend on, as JSON values.
 
     Raises:
         ArgumentError: the folder holds another job.
     """
-    listed = hashlib.sha256("\0".join(plan.names).encode(errors="surrogateescape")).hexdigest()
-    wanted = {**job, "images": len(plan.names), "images_sha256": listed, "shard_size": plan.shard_size}
-    path = plan.out / PLAN
+    listed = hashlib.sha256("\0".join(job.names).encode(errors="surrogateescape")).hexdigest()
+    wanted = {**conditions, "images": len(job.names), "images_sha256": listed, "shard_size": job.shard_size}
+    path = job.out / PLAN
     if path.exists():
         present = json.loads(path.read_text(encoding="utf-8"))
         different = [key for key in wanted if present.get(key) != wanted[key]]
         if different:
             raise ArgumentError(
-                f"{plan.out} holds the features of another job, which differs in {', '.join(different)}; "
+                f"{job.out} holds the features of another job, which differs in {', '.join(different)}; "
                 "choose another folder, or delete this one."
             )
         return

@@ -1,0 +1,71 @@
+"""Copies of layers: the one helper that every pass uses, and the memo that gives each layer one copy."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import keras
+
+from keras_yolo_backbones.errors import GraphError
+
+
+def unbuilt_copy(layer: Any, kind: Any = None, *, config: Any = None, dtype: Any = None, **changes: Any) -> Any:
+    """A copy of a layer or operation without its weights.
+
+    Args:
+        layer: left untouched.
+        kind: the type of the copy, the layer's own by default.
+        config: what the copy is made from, the layer's own config by default.
+        dtype: a dtype policy for the copy, if its config has one.
+        **changes: entries of the config that differ in the copy.
+
+    Raises:
+        GraphError: the layer cannot be built from its config.
+    """
+    try:
+        config = (config or layer.get_config()) | changes
+        if dtype is not None and "dtype" in config:
+            config["dtype"] = dtype
+        return (kind or type(layer)).from_config(config)
+    except Exception as error:
+        reason = " ".join(str(error).split())[:160]
+        raise GraphError(
+            f"layer {layer.name!r} ({type(layer).__name__}) cannot be rebuilt from its config; a layer of your own "
+            f"needs a get_config() with all arguments of its __init__. Keras says: {reason}"
+        ) from error
+
+
+def copied(layer: Any, kind: Any = None, *, weights: Any = None, config: Any = None, **changes: Any) -> Any:
+    """A copy of a layer or operation, with the layer's own weights if no others are given.
+
+    Args:
+        layer: a layer that some model calls; left untouched.
+        kind: the type of the copy, the layer's own by default.
+        weights: arrays, in the order of `get_weights`.
+        config: what the copy is made from, the layer's own config by default.
+        **changes: entries of the config that differ in the copy.
+    """
+    copy = unbuilt_copy(layer, kind, config=config, **changes)
+    if isinstance(layer, keras.Layer) and layer.weights:
+        copy.build([t.shape for t in layer.input] if isinstance(layer.input, list) else layer.input.shape)
+        copy.set_weights(layer.get_weights() if weights is None else weights)
+    return copy
+
+
+class OnePerLayer:
+    """What a pass makes of each layer: made at the layer's first call, found again at its others."""
+
+    def __init__(self) -> None:
+        self._made: dict[int, tuple[Any, Any]] = {}
+
+    def __call__(self, layer: Any, make: Callable[[], Any]) -> Any:
+        """What was made of `layer` before, or `make()`."""
+        if id(layer) not in self._made:
+            self._made[id(layer)] = layer, make()
+        return self._made[id(layer)][1]
+
+    @property
+    def pairs(self) -> list[tuple[Any, Any]]:
+        """(layer, what was made of it), in the order of their first calls."""
+        return list(self._made.values())
