@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import os
 import struct
+import time
 
 import keras
 import numpy as np
@@ -11,6 +14,7 @@ from safetensors.numpy import save_file
 from torchfile import Bits, Name, Writer, write_state_dict
 
 import keras_yolo_backbones as kyb
+from keras_yolo_backbones.errors import CheckpointError, shown
 from keras_yolo_backbones.weights.readers import darknet
 from keras_yolo_backbones.weights.readers.checkpoint import read_checkpoint
 
@@ -151,3 +155,67 @@ def test_values_are_read_only_when_asked_for(tmp_path, tensors):
         assert checkpoint.tensors.shapes["model.0.conv.weight"] == (4, 3, 3, 3)
     with pytest.raises(ValueError, match="was closed"):
         checkpoint.tensors["model.0.conv.weight"]
+
+
+def test_a_file_is_opened_once_whatever_happens_to_its_name(tmp_path, tensors):
+    """Its name becomes a pipe, which a second opening would wait for."""
+    path = tmp_path / "a.safetensors"
+    save_file(tensors, path, {"format": "pt"})
+    with read_checkpoint(path) as checkpoint:
+        path.unlink()
+        os.mkfifo(path)
+        found = {key: checkpoint.tensors[key] for key in tensors}
+    same(found, tensors)
+
+
+@pytest.mark.parametrize("metadata", ["null", "[]", '{"a": 1}', '{"a": null}', '"text"'])
+def test_metadata_that_are_no_texts_are_refused(tmp_path, metadata):
+    header = b'{"__metadata__": %b}' % metadata.encode()
+    path = tmp_path / "a.safetensors"
+    path.write_bytes(struct.pack("<Q", len(header)) + header)
+    with pytest.raises(CheckpointError, match="its metadata are no table of texts"):
+        read(path)
+
+
+def test_what_no_reader_foresaw_is_the_same_error_with_its_cause(tmp_path, tensors, monkeypatch):
+    path = write_state_dict(tmp_path / "a.pt", tensors)
+    monkeypatch.setattr("keras_yolo_backbones.weights.readers.checkpoint.read_archive", lambda _: {}["missing"])
+    with pytest.raises(CheckpointError, match=r"cannot be read \(KeyError: 'missing'\)") as caught:
+        read_checkpoint(path)
+    assert isinstance(caught.value.__cause__, KeyError)
+
+
+def test_identifying_reads_no_more_than_it_needs(tmp_path):
+    """A file of 64 GB, nearly all of it a hole: its header says what it is."""
+    kernel = {"dtype": "F32", "shape": [16, 3, 3, 3], "data_offsets": [0, 1728]}
+    rest = {"dtype": "U8", "shape": [1 << 36], "data_offsets": [1728, 1728 + (1 << 36)]}
+    header = json.dumps({"model.0.conv.weight": kernel, "rest": rest}).encode()
+    path = tmp_path / "large.safetensors"
+    with path.open("wb") as file:
+        file.write(struct.pack("<Q", len(header)) + header)
+        file.truncate(8 + len(header) + 1728 + (1 << 36))
+    start = time.process_time()
+    with read_checkpoint(path) as checkpoint:
+        assert checkpoint.facts.channels == 3
+        assert not checkpoint.tensors["model.0.conv.weight"].any()
+    with pytest.raises(CheckpointError, match="no network of the zoo"):
+        kyb.identify(path)
+    assert time.process_time() - start < 5
+
+
+@pytest.mark.parametrize(
+    ("text", "most", "said"),
+    [
+        ("model.0.conv", 80, "model.0.conv"),
+        ("x" * 81, 80, "x" * 80 + "…"),
+        ("\x1b[31mred\x07", 80, "\\x1b[31mred\\x07"),
+        ("two\nlines", 80, "two\\nlines"),
+        ("\u202etxt", 80, "\\u202etxt"),
+        ("\x00" * 50, 80, "\\x00" * 20 + "…"),
+        ("große Äpfel", 80, "große Äpfel"),
+        (b"\xffbytes", 80, "\ufffdbytes"),
+        (7, 80, "7"),
+    ],
+)
+def test_texts_of_strangers_are_cut_and_escaped(text, most, said):
+    assert shown(text, most) == said

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 import keras
 import numpy as np
 
-from keras_yolo_backbones.errors import CheckpointError
+from keras_yolo_backbones.errors import CheckpointError, shown
 
 
 def _as_it_is(tensor: np.ndarray) -> np.ndarray:
@@ -95,6 +95,6 @@ def _checked(slot: Slot, value: np.ndarray, source: object) -> np.ndarray:
 
 
 def some(items: Sequence[str], most: int = 8) -> str:
-    """The first few of a list, and how many more there are."""
+    """The first few of a list, and how many more there are. Names from a file are cut and escaped."""
     rest = f", … and {len(items) - most} more" if len(items) > most else ""
-    return ", ".join(items[:most]) + rest
+    return ", ".join(shown(item, 160) for item in items[:most]) + rest

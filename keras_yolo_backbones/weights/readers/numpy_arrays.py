@@ -61,6 +61,7 @@ class NumpyArray(Built):
     def fill(self, shape: Any, kind: Any, columns_first: Any, data: Any) -> NumpyArray:
         """Take the content; what is no array of numbers stays unreadable."""
         dtype = _TYPES.get(kind.code) if isinstance(kind, NumpyType) and kind.little else None
+        data = _latin(data) if isinstance(data, str) else data  # Python 2 had no bytes
         if dtype is None or not isinstance(data, (bytes, Span)):
             self.tensor = Unreadable("is an array of something else than little-endian numbers")
             return self
@@ -108,11 +109,16 @@ def _encode(text: Any = None, encoding: Any = None, *_: Any) -> Any:
     if encoding == "latin1" and isinstance(text, Span):
         return Span(text.offset, text.size, latin=True)
     if encoding == "latin1" and isinstance(text, str):
-        try:
-            return text.encode("latin1")
-        except UnicodeEncodeError:
-            raise PickleError("holds bytes that are none") from None
+        return _latin(text)
     return Unreadable("is a text in an encoding that is not read")
+
+
+def _latin(text: str) -> bytes:
+    """The bytes that a text of code points below 256 stands for."""
+    try:
+        return text.encode("latin1")
+    except UnicodeEncodeError:
+        raise PickleError("holds bytes that are none") from None
 
 
 def _row_major(data: bytes, shape: tuple[int, ...], dtype: str, columns_first: Any) -> bytes:
