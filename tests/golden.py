@@ -156,7 +156,7 @@ def load_into(model: keras.Model, tensors: dict[str, np.ndarray]) -> None:
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / f"{model.name}.safetensors"
         save_file({key: np.ascontiguousarray(tensor) for key, tensor in tensors.items()}, file)
-        loaded = load_weights(model, file)
+        loaded = load_weights(model, file, normalize=False)  # the images are what the bare network got
     if loaded.ignored:
         raise CheckpointError(model.name, f"no place for {', '.join(loaded.ignored)}.")
 

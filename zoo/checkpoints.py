@@ -116,7 +116,7 @@ def check(path: Path, label: str, name: str, images: np.ndarray, outputs: dict[s
         faults.append(f"identified as {identity.name}, is {name}")
     model = create(name, input_shape=images.shape[1:], levels=tuple(outputs))
     start = time.monotonic()
-    loaded = load_weights(model, path)
+    loaded = load_weights(model, path, normalize=False)  # the images are what the bare network got
     seconds = identified, time.monotonic() - start
     found = model(images, training=False)
     error = max(
