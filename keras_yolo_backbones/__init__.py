@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from keras_yolo_backbones.errors import (
     ArgumentError,
     BackboneError,
+    BackboneWarning,
     CalibrationError,
     CheckpointError,
     ExportError,
@@ -45,6 +46,7 @@ if TYPE_CHECKING:  # for editors and type checkers, which cannot follow _LAZY
     from keras_yolo_backbones.quantization.aware import quantize_aware
     from keras_yolo_backbones.registry import create
     from keras_yolo_backbones.saving import load_model
+    from keras_yolo_backbones.weights.build import from_checkpoint
     from keras_yolo_backbones.weights.load import load_weights
     from keras_yolo_backbones.weights.readers.checkpoint import read_checkpoint
     from keras_yolo_backbones.weights.recognition.identify import identify
@@ -69,6 +71,7 @@ _LAZY = {
     "extract_features": "features.run",
     "load_model": "saving",
     "load_weights": "weights.load",
+    "from_checkpoint": "weights.build",
     "read_checkpoint": "weights.readers.checkpoint",
     "identify": "weights.recognition.identify",
     "save_weights": "weights.save",
@@ -83,6 +86,7 @@ _PACKAGES = ("quantization", "serving")
 __all__ = [
     "ArgumentError",
     "BackboneError",
+    "BackboneWarning",
     "CalibrationError",
     "CheckpointError",
     "ExportError",

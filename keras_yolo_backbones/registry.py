@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import re
 from typing import Any, NamedTuple
 
 import keras
@@ -54,6 +56,8 @@ def variants() -> dict[str, Variant]:
 def find(name: str) -> Variant:
     """The network called `name`; a family's name alone stands for its default size.
 
+    The originals' own names are understood too: `"yolov8n"`, `"yolo11n"`, `"yolov5su"`, `"yolov8n-seg.pt"`.
+
     Raises:
         ArgumentError: there is none; the message names the nearest.
     """
@@ -63,8 +67,38 @@ def find(name: str) -> Variant:
     family = FAMILIES.get(name)
     if family:
         return known[family.variant(family.default_size)]
+    original = _original(str(name))
+    if original:
+        return known[original]
     family = FAMILIES.get(str(name).split("-")[0])
     raise one_of("model", name, family.variants() if family else FAMILIES, hint="" if family else "See list_models().")
+
+
+_TASKS = re.compile(r"-(seg|pose|obb|det|detect)$")
+"""Endings of the originals' files for other tasks, whose backbones are the same."""
+
+
+def _original(name: str) -> str:
+    """The registry name of a network by the name of one of its published files, "" if there is none."""
+    file, files = name.lower().rpartition("/")[2], _files()
+    stem = _TASKS.sub("", re.sub(r"\.(pt|pth|weights)$", "", file))
+    # Ultralytics trains YOLOv5's backbones with a head of its own: their names end in u.
+    candidates = (file, stem, _spelled(stem), _spelled(stem.removesuffix("u")))
+    return next((files[candidate] for candidate in candidates if candidate in files), "")
+
+
+@functools.cache
+def _files() -> dict[str, str]:
+    """Names of published files, with and without their ending, and as `_spelled` writes them -> registry name."""
+    # Reversed, so that of two networks with files of one name the first counts.
+    files = [(file, variant.name) for variant in reversed(variants().values()) for file in variant.facts.files]
+    stems = {file.rpartition(".")[0]: name for file, name in files}
+    return {_spelled(stem): name for stem, name in stems.items()} | stems | dict(files)
+
+
+def _spelled(stem: str) -> str:
+    """One way of writing what the originals write in several: YOLOv8 and YOLO11 with and without the v."""
+    return stem.replace("yolov", "yolo").replace("_", "-")
 
 
 def described() -> dict[str, dict[str, Any]]:
@@ -89,7 +123,7 @@ def create(name: str, **options: Any) -> keras.Model:
     """Build a network by name: `create("v8-s", activation="relu6")`.
 
     Args:
-        name: a name that `list_models` gives.
+        name: a name that `list_models` gives, or an original's such as `"yolov8n"`.
         **options: arguments of the builders, except `size` and `release`, which the name says.
 
     Raises:

@@ -81,6 +81,7 @@ def test_the_readme_runs(photographs, tmp_path, monkeypatch):
     for index, photograph in enumerate(photographs[:8]):
         Image.fromarray(photograph).save(tmp_path / "photos" / f"{index}.png")
     kyb.export_weights(kyb.v8("n"), tmp_path / "yolov8s.safetensors")
+    (tmp_path / "best.pt").write_bytes((tmp_path / "yolov8s.safetensors").read_bytes())
     (tmp_path / "yolov8s.safetensors").rename(tmp_path / "yolov8s.pt")
     names = {}
     names["batches"] = Batches(names)

@@ -6,6 +6,7 @@ import keras
 import pytest
 
 import keras_yolo_backbones as kyb
+from keras_yolo_backbones.registry import find
 
 
 def test_names_and_patterns():
@@ -23,6 +24,39 @@ def test_create_builds_what_the_name_says():
 
 def test_a_family_alone_is_its_default_size():
     assert kyb.create("v8", input_shape=(64, 64, 3)).name == "v8-s"
+
+
+@pytest.mark.parametrize(
+    ("original", "name"),
+    [
+        ("yolov8n", "v8-n"),
+        ("yolov8x-seg.pt", "v8-x"),
+        ("YOLO11m", "v11-m"),
+        ("yolov11m", "v11-m"),
+        ("yolov5su", "v5-s"),
+        ("yolov5n6u", "v5-n6"),
+        ("yolov3-tinyu", "v3-u-tiny"),
+        ("yolov3-tiny", "v3-tiny"),
+        ("yolov3-tiny.pt", "v3-torch-tiny"),
+        ("yolov9c", "v9-c"),
+        ("yolox_nano.pth", "yolox-nano"),
+        ("yolo12n", "v12-n"),
+        ("yolov12n", "v12-turbo-n"),
+        ("weights/yolov4.weights", "v4-base"),
+    ],
+)
+def test_the_originals_names_are_understood(original, name):
+    assert find(original).name == name
+
+
+def test_a_name_of_nothing_is_not():
+    with pytest.raises(kyb.ArgumentError, match="unknown model: 'yolov8q'"):
+        find("yolov8q")
+
+
+def test_swish_is_silu():
+    model = kyb.v8("n", activation="swish", input_shape=(32, 32, 3))
+    assert model.get_layer("stem.act").get_config()["activation"] == "silu"
 
 
 def test_every_name_is_fit_for_a_file_name():

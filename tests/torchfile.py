@@ -101,9 +101,11 @@ def encode(value: Any) -> bytes:
 class Writer:
     """Collects the records of an archive while tensors are turned into references to them."""
 
-    def __init__(self):
+    def __init__(self, activations: dict[str, str] | None = None):
+        """`activations`: path of a module -> class of `torch.nn` that is its activation."""
         self.records: dict[str, bytes] = {}
         self.counts: dict[str, int] = {}
+        self.activations = activations or {}
 
     def tensor(self, values: np.ndarray | Bits, *, storage: str = "", count: int | None = None, **changed) -> Call:
         """The call that rebuilds a tensor; keywords replace what it is called with, for damaged files."""
@@ -132,11 +134,14 @@ class Writer:
             for key, v in own.items()
             if key not in buffers
         }
+        modules = {name: self.module(below, f"{path}{name}.") for name, below in inner.items()}
+        if kind := self.activations.get(path[:-1]):
+            modules["act"] = Instance(Name("torch.nn.modules.activation", kind), {"training": False})
         state = {
             "_parameters": parameters,
             "_buffers": buffers,
             "_non_persistent_buffers_set": Call(Name("__builtin__", "set"), ([],)),
-            "_modules": {name: self.module(below, f"{path}{name}.") for name, below in inner.items()},
+            "_modules": modules,
             "training": False,
         }
         return Instance(Name("some.project", "Module"), state)

@@ -22,8 +22,12 @@ ACTIVATIONS: dict[str, Callable[..., keras.Layer]] = {
 """Every activation a backbone takes, by name. `leaky_relu` has the slope 0.1 of all YOLO networks."""
 
 
+_ALIASES = {"swish": "silu"}
+
+
 def check_activation(name: str) -> str:
-    """Return `name` if it is a key of `ACTIVATIONS`, raise `ArgumentError` otherwise."""
+    """The key of `ACTIVATIONS` that `name` is or means; `ArgumentError` if it is none."""
+    name = _ALIASES.get(name, name)
     if name not in ACTIVATIONS:
         raise one_of("activation", name, ACTIVATIONS)
     return name

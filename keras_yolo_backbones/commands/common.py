@@ -52,11 +52,21 @@ def build_model(args: argparse.Namespace) -> keras.Model:
     )
 
 
-def build_small(name: str) -> keras.Model:
-    """The model called `name` for a small image: weights don't depend on it."""
-    from keras_yolo_backbones.registry import create, find
+def build_for(file: str, name: str = "") -> keras.Model:
+    """The model that a weight file is of, for a small image: weights do not depend on it.
 
-    variant = find(name)
+    Args:
+        file: its activation, epsilon and channels count.
+        name: the network that it must be. If the file is of a different one, that network with its defaults.
+    """
+    from keras_yolo_backbones.registry import create, find
+    from keras_yolo_backbones.weights.build import build_small
+    from keras_yolo_backbones.weights.recognition.identify import identify
+
+    variant = find(name) if name else None
+    identity = identify(file)
+    if variant is None or variant.name in identity.names:
+        return build_small(identity, variant.name if variant else "")
     side = 2 ** max(6, variant.spec.top)
     return create(variant.name, input_shape=(side, side, 3))
 

@@ -6,7 +6,7 @@ import argparse
 
 from rich.console import Console
 
-from keras_yolo_backbones.commands.common import build_small, check_exists, working
+from keras_yolo_backbones.commands.common import build_for, check_exists, working
 
 EXAMPLES = """\
 examples:
@@ -37,7 +37,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
 
     check_exists(args.file)
     with working(console, f"building {args.model}"):
-        model = build_small(args.model)
+        model = build_for(args.file, args.model)
     with working(console, f"reading {args.file}"):
         loaded = load_weights(model, args.file)
         written = export_weights(model, args.out)

@@ -61,7 +61,7 @@ def describe(identity: Identity) -> dict[str, Any]:
 
     facts, trained = identity.facts, identity.trained
     try:
-        build = builder_call(identity.network, identity.options)
+        build = builder_call(identity.network, identity.options, identity.channels)
     except ArgumentError as error:
         build = str(error)
     return {

@@ -6,7 +6,7 @@ import argparse
 
 from rich.console import Console
 
-from keras_yolo_backbones.commands.common import build_small, check_exists, working
+from keras_yolo_backbones.commands.common import build_for, check_exists, working
 from keras_yolo_backbones.errors import ArgumentError
 
 EXAMPLES = """\
@@ -51,7 +51,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
     from keras_yolo_backbones.weights.save import save_weights
 
     with working(console, f"building {name}"):
-        model = build_small(name)
+        model = build_for(file, name)
     with working(console, f"reading {file}"):
         loaded = load_weights(model, file, strict=args.strict)
         save_weights(model, args.out)
@@ -60,6 +60,9 @@ def run(args: argparse.Namespace, console: Console) -> int:
     _listed(out, loaded.ignored, "neck and head, ignored")
     _listed(out, loaded.unplaced, "of the backbone, without a place in the model")
     _listed(out, loaded.initial, "of the model, left at their initial values")
+    if loaded.trained:
+        assumed = "" if loaded.trained.stated else "; assumed, for the file does not say it"
+        out.print(f"trained with {loaded.trained}{assumed}", markup=False)
     out.print(f"sha256 {loaded.provenance.sha256}")
     out.print(
         f"licence of these weights: {loaded.provenance.licence} ({loaded.provenance.project or 'unknown origin'})"

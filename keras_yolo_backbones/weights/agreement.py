@@ -55,12 +55,12 @@ def how_to_build(network: Network, trained: Trained, channels: int) -> str:
     """What to do, in words: the call, and the arguments of the command line."""
     if trained.odd:
         return f"no option of the builders brings what {some(trained.odd, 3)} had"
-    options = trained.options(network, channels)
+    options = trained.options(network)
     shell = [network.name]
     shell += [f"--activation {options['activation']}"] if "activation" in options else []
     shell += ["--linear-spp"] if "spp" in options else []
     shell += [f"--epsilon {options['epsilon']:g}"] if "epsilon" in options else []
-    return f"build {builder_call(network, options)}, in a shell {' '.join(shell)}"
+    return f"build {builder_call(network, options, channels)}, in a shell {' '.join(shell)}"
 
 
 def _activations(model: keras.Model, layout: Layout) -> dict[str, str]:

@@ -117,7 +117,7 @@ def _focus(tensor: Any) -> Any:
         return tensor
     filters = tensor.shape[0]
     # The 12 inputs are (column parity, row parity, colour); a tap of the 6×6 kernel is 2 × (tap of the 3×3) + parity.
-    return tensor.reshape(filters, 2, 2, 3, 3, 3).transpose(0, 3, 4, 2, 5, 1).reshape(filters, 3, 6, 6)
+    return tensor.reshape(filters, 2, 2, -1, 3, 3).transpose(0, 3, 4, 2, 5, 1).reshape(filters, -1, 6, 6)
 
 
 def _focus_shape(shape: tuple[int, ...]) -> tuple[int, ...]:

@@ -85,7 +85,7 @@ class Identity(NamedTuple):
         if self.trained and self.trained.odd:
             odd = ", ".join(f"{m} ({self.facts.activations.get(m, 'its epsilon')})" for m in self.trained.odd[:3])
             raise ArgumentError(f"no option of the builders brings what the file says of {odd}.")
-        return self.trained.options(self.network, self.channels) if self.trained else {}
+        return self.trained.options(self.network) if self.trained else {}
 
 
 def identify(path: str | os.PathLike[str]) -> Identity:

@@ -53,7 +53,7 @@ class Trained(NamedTuple):
             "assumed": not self.stated,
         }
 
-    def options(self, network: Network, channels: int = COLOURS) -> dict[str, Any]:
+    def options(self, network: Network) -> dict[str, Any]:
         """The builder's options for it, those that are not the defaults."""
         found: dict[str, Any] = {}
         if self.activation != published(network).activation:
@@ -62,8 +62,6 @@ class Trained(NamedTuple):
             found["spp"] = LINEAR
         if self.epsilon != network.epsilon:
             found["epsilon"] = self.epsilon
-        if channels not in (0, COLOURS):
-            found["input_shape"] = (640, 640, channels)
         return found
 
 
@@ -117,8 +115,10 @@ def of_file(network: Network, naming: Naming, facts: Facts) -> Trained:
     return summary(network, naming, facts.activations, facts.epsilons)
 
 
-def builder_call(network: Network, options: Mapping[str, Any]) -> str:
+def builder_call(network: Network, options: Mapping[str, Any], channels: int = COLOURS) -> str:
     """The line of Python that builds a network: `kyb.v8("n", activation="relu6")`."""
+    if channels not in (0, COLOURS):
+        options = {**options, "input_shape": (640, 640, channels)}
     release = {"release": network.release} if network.name != f"{network.family}-{network.size}" else {}
     words = [f'"{network.size}"', *(f"{key}={_literal(value)}" for key, value in {**release, **options}.items())]
     return f"kyb.{network.family}({', '.join(words)})"
