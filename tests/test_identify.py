@@ -12,7 +12,8 @@ from golden import network_name
 from torchfile import write_state_dict
 
 import keras_yolo_backbones as kyb
-from keras_yolo_backbones.registry import find, list_models
+from keras_yolo_backbones.catalogue import list_models
+from keras_yolo_backbones.registry import find
 from keras_yolo_backbones.weights.layouts import layout_for, measured
 from keras_yolo_backbones.weights.recognition.darknet_files import TAILS, _lengths, explained, shapes_of
 from keras_yolo_backbones.weights.recognition.identify import of_state_dict

@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 
 import keras_yolo_backbones as kyb
+from keras_yolo_backbones.catalogue import list_models
 from keras_yolo_backbones.errors import CheckpointError
 from keras_yolo_backbones.families import FAMILIES
-from keras_yolo_backbones.registry import find, list_models
+from keras_yolo_backbones.registry import find
 
 FILES = sorted(path.stem for path in (golden.DATA / "golden").glob("*.npz"))
 ORIGINALS = json.loads((golden.DATA / "originals.json").read_text())
