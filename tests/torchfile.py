@@ -193,7 +193,12 @@ def pickle_of(name: str) -> bytes:
 @cache
 def records_of(name: str, *, zeros: bool = True) -> dict[str, bytes]:
     """Bytes for every storage that the pickle refers to: zeros, or small whole numbers that tell storages apart."""
-    pickle, found = pickle_of(name), {}
+    return storages_of(pickle_of(name), zeros=zeros)
+
+
+def storages_of(pickle: bytes, *, zeros: bool) -> dict[str, bytes]:
+    """The same for the pickle itself."""
+    found: dict[str, bytes] = {}
 
     def storage(identifier):
         _, kind, key, _, count = identifier
@@ -217,7 +222,8 @@ def archived(pickle: bytes, records: dict[str, bytes]) -> bytes:
     return file.getvalue()
 
 
-def real_file(path: Path, name: str) -> Path:
-    """A whole checkpoint around one of the real pickles, with numbers in its storages."""
-    path.write_bytes(archived(pickle_of(name), records_of(name, zeros=False)))
+def real_file(path: Path, name: str | bytes) -> Path:
+    """A whole checkpoint around one of the real pickles, or around the pickle itself, with numbers in its storages."""
+    pickle = name if isinstance(name, bytes) else pickle_of(name)
+    path.write_bytes(archived(pickle, storages_of(pickle, zeros=False)))
     return path

@@ -1,15 +1,22 @@
 """Bring original weights in, and compare what the networks make of them: `make checkpoints CHECKPOINTS=dir GOLDEN=dir`.
 
-CHECKPOINTS holds checkpoints of the original projects, each with an `.npz` of the same name: an array `input`, and the
-original's outputs `P2` … `P7`. Of GOLDEN, every golden file is written out as safetensors, those of darknet as .weights
-too, and read back. A row a file: what it was identified as, tensors placed and ignored, the worst level's error
-max|ours − original| / max|original|, and the same tensors written back bit for bit. The bound is 1e-4.
+CHECKPOINTS holds weight files, each with an `.npz` of the same name (or one whose `.json` names it as `checkpoint`): an
+array `input`, or `image` in bytes, and the original's outputs `P2` … `P7`. Files without one are identified and loaded.
+`*.pkl.gz` are pickles of torch files, whose storages are made up. Of GOLDEN, every golden file is written out as
+safetensors, those of darknet as .weights too, and read back.
+
+A row a file: what it was identified as, what it says it was trained with, tensors placed, the error of each level,
+max|ours − original| / max|original|, and the same tensors written back bit for bit. The bound is 1e-5 for files, 1e-4
+for golden ones.
 """
 
 from __future__ import annotations
 
 import argparse
 import fnmatch
+import gzip
+import json
+import lzma
 import os
 import struct
 import sys
@@ -27,50 +34,57 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 from safetensors.numpy import load_file, save_file
+from torchfile import real_file
 
-from keras_yolo_backbones.registry import create, variants
+from keras_yolo_backbones.errors import BackboneError
+from keras_yolo_backbones.registry import variants
+from keras_yolo_backbones.weights.build import build
 from keras_yolo_backbones.weights.layouts import layout_for, layout_of, moved
 from keras_yolo_backbones.weights.load import load_weights
 from keras_yolo_backbones.weights.readers.checkpoint import read_checkpoint
 from keras_yolo_backbones.weights.readers.darknet import in_file_order
 from keras_yolo_backbones.weights.recognition.identify import identify
+from keras_yolo_backbones.weights.recognition.trained import builder_call
 from keras_yolo_backbones.weights.save import export_weights
 
-BOUND = 1e-4
+BOUND = 1e-5
+ROUNDED = 1e-4
+"""For deep networks, where the original's own rounding counts."""
 
 
 class Row(NamedTuple):
     """What was found about one file; `faults` is empty if all is well."""
 
     file: str
-    format: str
     identified: str
+    build: str
+    trained: str
     placed: int
-    ignored: int
-    error: float
+    errors: dict[str, float]
     written: int
-    seconds: tuple[float, float]
+    seconds: float
     faults: list[str]
 
 
 def main() -> int:
     """Print the table; 0 if every row passes, 1 if one fails or none was found."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--checkpoints", type=Path, help="folder with checkpoints and their outputs")
+    parser.add_argument("--checkpoints", type=Path, nargs="+", default=[], help="folders with weight files and outputs")
     parser.add_argument("--golden", type=Path, help="folder with golden files")
     parser.add_argument("--pattern", default="*", help="which of the files, such as 'v8_*'")
     args = parser.parse_args()
     rows = []
-    for path in sorted(args.checkpoints.iterdir()) if args.checkpoints else []:
-        if path.suffix in (".pt", ".pth") and fnmatch.fnmatch(path.stem, args.pattern):
-            rows.append(of_checkpoint(path))
-            print(rows[-1], file=sys.stderr, flush=True)
+    for path in [path for folder in args.checkpoints for path in sorted(folder.iterdir())]:
+        if path.suffix in (".npz", ".json", ".md") or not fnmatch.fnmatch(path.name.partition(".")[0], args.pattern):
+            continue
+        rows.append(of_checkpoint(path))
+        print(rows[-1], file=sys.stderr, flush=True)
     for path in sorted(args.golden.glob("*.npz")) if args.golden else []:
         known = golden.network_name(path.stem) in variants() and "@" not in path.stem
         if known and fnmatch.fnmatch(path.stem, args.pattern):
             rows += of_golden(path)
             print(rows[-1], file=sys.stderr, flush=True)
-    Console(width=None if sys.stdout.isatty() else 130).print(table(rows))
+    Console(width=None if sys.stdout.isatty() else 180).print(table(rows))
     for row in rows:
         if row.faults:
             print(f"{row.file}: {'; '.join(row.faults)}")
@@ -78,11 +92,34 @@ def main() -> int:
 
 
 def of_checkpoint(path: Path) -> Row:
-    """A checkpoint file with stored outputs."""
-    with np.load(path.with_suffix(".npz")) as file:
+    """A weight file, with stored outputs or without."""
+    images, outputs = measured_outputs(path)
+    with tempfile.TemporaryDirectory() as folder:
+        file = path
+        if path.name.endswith(".pkl.gz"):
+            file = real_file(Path(folder) / path.name.removesuffix(".pkl.gz"), gzip.decompress(path.read_bytes()))
+        elif path.suffix == ".xz":
+            file = Path(folder) / path.stem
+            file.write_bytes(lzma.decompress(path.read_bytes()))
+        try:
+            return check(file, path.name, "", images, outputs, BOUND)
+        except BackboneError as error:
+            faults = [str(error)] if outputs else []
+            return Row(path.name, "refused", str(getattr(error, "reason", error)), "", 0, {}, 0, 0.0, faults)
+
+
+def measured_outputs(path: Path) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """The images and outputs that belong to a file; none if there are none."""
+    named = [
+        other for other in path.parent.glob("*.json") if json.loads(other.read_text()).get("checkpoint") == path.name
+    ]
+    stored = (named[0] if named else path.parent / f"{path.name.partition('.')[0]}.json").with_suffix(".npz")
+    if not stored.exists():
+        return np.zeros((1, 64, 64, 3), np.float32), {}
+    with np.load(stored) as file:
         outputs = {name: file[name] for name in file.files if name[0] == "P" and name[1:].isdigit()}
-        images = file["input"]
-    return check(path, path.name, identify(path).names[0], images, outputs)
+        images = file["input"] if "input" in file.files else file["image"][np.newaxis].astype(np.float32) / 255
+    return images, outputs
 
 
 def of_golden(path: Path) -> list[Row]:
@@ -92,11 +129,11 @@ def of_golden(path: Path) -> list[Row]:
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / f"{path.stem}.safetensors"
         save_file(measured.tensors, file)
-        rows.append(check(file, path.stem, name, measured.images, measured.levels))
+        rows.append(check(file, path.stem, name, measured.images, measured.levels, ROUNDED))
         if all(key.partition(".")[0].isdigit() for key in measured.tensors):
             file = Path(folder) / f"{path.stem}.weights"
             write_darknet(file, measured.tensors)
-            rows.append(check(file, path.stem, name, measured.images, measured.levels))
+            rows.append(check(file, path.stem, name, measured.images, measured.levels, ROUNDED))
     return rows
 
 
@@ -106,29 +143,31 @@ def write_darknet(path: Path, tensors: dict[str, np.ndarray]) -> None:
     path.write_bytes(struct.pack("<3iQ", 0, 2, 5, 0) + b"".join(numbers))
 
 
-def check(path: Path, label: str, name: str, images: np.ndarray, outputs: dict[str, np.ndarray]) -> Row:
-    """Identify, load, compare, write back, compare."""
-    faults = []
-    start = time.monotonic()
+def check(path: Path, label: str, name: str, images: np.ndarray, outputs: dict[str, np.ndarray], bound: float) -> Row:
+    """Identify, build, load, compare, write back, compare."""
+    faults, start = [], time.monotonic()
     identity = identify(path)
-    identified = time.monotonic() - start
-    if name not in identity.names:
+    if name and name not in identity.names:
         faults.append(f"identified as {identity.name}, is {name}")
-    model = create(name, input_shape=images.shape[1:], levels=tuple(outputs))
-    start = time.monotonic()
+    options = {"levels": tuple(outputs)} if outputs else {}
+    shape = (*images.shape[1:3], identity.channels or images.shape[3])
+    model = build(identity, name, input_shape=shape, **options)
     loaded = load_weights(model, path, normalize=False)  # the images are what the bare network got
-    seconds = identified, time.monotonic() - start
-    found = model(images, training=False)
-    error = max(
-        golden.relative_error(keras.ops.convert_to_numpy(found[level]), output) for level, output in outputs.items()
-    )
-    if not error <= BOUND:
-        faults.append(f"error {error:.1e}")
-    written, differing = write_back(model, path, name)
+    found = model(images, training=False) if outputs else {}
+    errors = {
+        level: golden.relative_error(keras.ops.convert_to_numpy(found[level]), output)
+        for level, output in outputs.items()
+    }
+    if not all(error <= bound for error in errors.values()):
+        faults.append(f"errors {errors}, more than {bound:.0e}")
+    written, differing = (0, []) if identity.facts.fused else write_back(model, path, name or identity.names[0])
     faults += [f"{len(differing)} were not written back bit for bit, such as {differing[0]}"] if differing else []
     keras.backend.clear_session()
-    ignored = len(loaded.ignored)
-    return Row(label, identity.format, identity.name, loaded.placed, ignored, error, written, seconds, faults)
+    call = builder_call(identity.network, identity.options, identity.channels)
+    call = f"kyb.fuse({call})" if identity.facts.fused else call
+    trained = f"{loaded.trained}{'' if loaded.trained.stated else ' (assumed)'}" if loaded.trained else ""
+    seconds = time.monotonic() - start
+    return Row(label, identity.name, call, trained, loaded.placed, errors, written, seconds, faults)
 
 
 def write_back(model: keras.Model, path: Path, name: str) -> tuple[int, list[str]]:
@@ -162,12 +201,14 @@ def same_bits(a: np.ndarray | None, b: np.ndarray | None) -> bool:
 def table(rows: list[Row]) -> Table:
     """The rows, to be printed."""
     made = Table(box=None, pad_edge=False)
-    for head in ("file", "format", "identified as", "placed", "ignored", "error", "back", "identify", "load", ""):
-        made.add_column(head, justify="left" if head in ("file", "format", "identified as") else "right")
+    for head in ("file", "identified as", "build", "trained with"):
+        made.add_column(head, overflow="fold")
+    for head in ("placed", "errors", "back", "seconds", ""):
+        made.add_column(head, justify="right")
     for row in rows:
-        times = [f"{seconds:.2f} s" for seconds in row.seconds]
-        numbers = [str(row.placed), str(row.ignored), f"{row.error:.1e}", str(row.written)]
-        made.add_row(row.file, row.format, row.identified, *numbers, *times, "FAILS" if row.faults else "")
+        errors = " ".join(f"{level} {error:.0e}" for level, error in row.errors.items())
+        numbers = [str(row.placed), errors, str(row.written or ""), f"{row.seconds:.1f}"]
+        made.add_row(row.file, row.identified, row.build, row.trained, *numbers, "FAILS" if row.faults else "")
     return made
 
 

@@ -33,14 +33,16 @@ def export_weights(model: keras.Model, path: str | os.PathLike[str]) -> dict[str
     the weights come from.
 
     Args:
-        model: a backbone of this package, with all its levels. Not fused.
+        model: a backbone of this package, not fused. One that was built with fewer levels or with `spp=False` gives a
+            file of the tensors that it has.
         path: ends in .safetensors; an older file is replaced in one step.
 
     Returns:
         What was written: key -> shape.
 
     Raises:
-        ArgumentError: `model` is no backbone, is fused, has layers that the original has not, or lacks levels.
+        ArgumentError: `model` is no backbone, is fused, has layers that the original does not have, or only a part of
+            one of its tensors.
         ExportError: the file cannot be written.
     """
     from safetensors.numpy import save_file
