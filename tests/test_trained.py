@@ -311,6 +311,15 @@ def test_a_network_that_is_not_in_the_zoo_is_refused_by_what_it_is(tmp_path):
         kyb.identify(path)
 
 
+def test_a_network_of_a_width_of_its_own_is_named(tmp_path):
+    path = real_file(tmp_path / "custom.pt", "p_customwidth")
+    with pytest.raises(kyb.CheckpointError) as caught:
+        kyb.from_checkpoint(path)
+    assert caught.value.reason == (
+        "is a v8 of width 0.375, depth 0.33 with 0.75 times the channels of v8-s; the zoo has the published sizes only."
+    )
+
+
 def test_identifying_loads_no_framework(relu6):
     code = f"""
 import sys, time

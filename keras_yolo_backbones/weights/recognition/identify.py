@@ -12,6 +12,7 @@ from keras_yolo_backbones.weights.readers.checkpoint import Checkpoint, read_che
 from keras_yolo_backbones.weights.readers.facts import Facts
 from keras_yolo_backbones.weights.recognition import darknet_files
 from keras_yolo_backbones.weights.recognition.folded import found_under
+from keras_yolo_backbones.weights.recognition.foreign import foreign
 from keras_yolo_backbones.weights.recognition.networks import COLOURS, Network, Shape, networks
 from keras_yolo_backbones.weights.recognition.trained import Trained, of_file, parse
 
@@ -100,17 +101,8 @@ def identify(path: str | os.PathLike[str]) -> Identity:
     with read_checkpoint(path) as checkpoint:
         identity = recognise(checkpoint)
         if not identity.names:
-            raise checkpoint.source.error(foreign(checkpoint.facts, identity.tensors))
+            raise checkpoint.source.error(foreign(checkpoint.facts, checkpoint.tensors.shapes, identity.tensors))
         return identity
-
-
-def foreign(facts: Facts, tensors: int) -> str:
-    """Why a file is of no network of the zoo, from what it says of itself."""
-    rows = facts.description.get("backbone")
-    modules = [row[2] for row in rows if isinstance(row, list) and len(row) > 2] if isinstance(rows, list) else []
-    named = dict.fromkeys(module[:40] for module in modules if isinstance(module, str) and module.isprintable())
-    of = f": their backbone is made of {', '.join(list(named)[:12])}" if named else ""
-    return f"its {tensors} tensors are those of no network of the zoo{of} (`kyb list` shows the zoo)."
 
 
 def recognise(checkpoint: Checkpoint) -> Identity:
