@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator
 
-from torchfile import Name, encode
+from torchfile import Name, Reference, encode
 
 MODULE = encode(Name("a.b", "C")) + b"q\x00"
 """A class at place 0 of the memo."""
@@ -115,6 +115,25 @@ def unsaved_buffers(count: int, visits: int) -> bytes:
     return whole(*parts, NEW, modules({f"n{i}": NEW + state + b"b" for i in range(visits)}))
 
 
+def shared(depth: int) -> bytes:
+    """A tuple of tuples whose text would have 2^depth characters, at the top of the stack."""
+    return b")" + memo(0) + b"".join(b"0" + get(i) + get(i) + b"\x86" + memo(i + 1) for i in range(depth))
+
+
+def as_slope(depth: int) -> bytes:
+    """An activation with a bomb as its slope."""
+    state = b"}" + text("negative_slope") + shared(depth) + b"sb"
+    leaky = encode(Name("torch.nn.modules.activation", "LeakyReLU")) + b")\x81" + state
+    return whole(encode(Name("a.b", "C")) + b")\x81", modules({"act": leaky}))
+
+
+def as_shape(depth: int) -> bytes:
+    """A tensor with a bomb as its shape."""
+    storage = encode(Reference(("storage", Name("torch", "FloatStorage"), "0", "cpu", 8)))
+    rebuild = encode(Name("torch._utils", "_rebuild_tensor_v2"))
+    return whole(rebuild, b"(", storage, b"K\x00", shared(depth), b"K\x01K\x01\x86\x89}tR")
+
+
 PICKLES = {
     "itself under 3,000 names": itself_under_many_names(3_000),
     "itself under 50,000 names": itself_under_many_names(50_000),
@@ -128,6 +147,8 @@ PICKLES = {
     "colliding places of the memo": colliding_memo(16, 30_000),
     "long equal keys": long_keys(300_000, 40_000),
     "wrappers in wrappers": deep_wrappers(60),
+    "a slope of 2^60 characters": as_slope(60),
+    "a shape of 2^60 characters": as_shape(60),
     "only marks and lists": whole(b"(" * 199, b"]" * 700_000, b"t" * 199),
     "only dicts": whole(b"(", b"}" * 900_000, b"t"),
     "only objects": whole(MODULE, b"0(", NEW * 200_000, b"t"),

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from safetensors.numpy import save
 from test_load_weights import write_darknet
 from test_onnx_reading import model as onnx_model
-from torchfile import Writer, archived, encode, pickle_of, records_of, write_legacy
+from torchfile import Name, Writer, archived, encode, pickle_of, records_of, write_legacy
 
 from keras_yolo_backbones.errors import CheckpointError
 from keras_yolo_backbones.weights.readers.checkpoint import read_checkpoint
@@ -104,6 +104,43 @@ def small_pickle() -> tuple[bytes, dict[str, bytes]]:
 def test_a_damaged_pickle_with_its_tensors(path, damage):
     whole, records = small_pickle()
     event(outcome(path, archived(damaged(whole, damage), records)))
+
+
+WORDS = ("model", "_modules", "_parameters", "_buffers", "act", "eps", "names", "yaml", "storage", "0", "cpu")
+NAMES = (
+    "torch._utils._rebuild_tensor_v2",
+    "torch._utils._rebuild_parameter",
+    "torch._tensor._rebuild_from_type_v2",
+    "torch.FloatStorage",
+    "torch.nn.modules.batchnorm.BatchNorm2d",
+    "torch.nn.modules.activation.LeakyReLU",
+    "numpy.dtype",
+    "numpy.core.multiarray._reconstruct",
+    "numpy._core.numeric._frombuffer",
+    "_codecs.encode",
+    "collections.OrderedDict",
+    "builtins.set",
+    "argparse.Namespace",
+    "copyreg._reconstructor",
+)
+PARTS = [
+    *(bytes([code]) for code in b"N})](l1e0uasbR\x81\x85\x86\x87t\x88\x89\x8f\x90\x91\x94\x92Q\x93"),
+    *(b"h" + bytes([i]) for i in range(8)),
+    *(b"q" + bytes([i]) for i in range(8)),
+    *map(encode, [*WORDS, 0, 1, 3, 1 << 61, -1, 0.1]),
+    *(encode(Name(*name.rsplit(".", 1))) for name in NAMES),
+    encode(("storage", Name("torch", "FloatStorage"), "0", "cpu", 2)) + b"Q",
+    encode(Name("a.b", "C")) + b")\x81",
+]
+"""Opcodes with what they take, and names that mean something to the readers."""
+
+
+@settings(max_examples=3 * settings.default.max_examples)
+@given(st.lists(st.sampled_from(PARTS), max_size=40))
+def test_a_pickle_of_random_opcodes(path, parts):
+    made = b"".join(parts)
+    event(outcome(path, archived(b"\x80\x02}(" + encode("model") + made + b"u.", {"0": bytes(8)})))
+    event(outcome(path, b"\x80\x04" + made + b"."))
 
 
 @given(damages)

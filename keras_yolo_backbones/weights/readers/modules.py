@@ -130,11 +130,17 @@ def activation_of(attribute: str, value: Any) -> str:
         return ""
     if not name and not _is_activation(value.made_by):
         return ""
-    if name == "leaky_relu" and (slope := value.attribute("negative_slope")) != _SLOPE:
-        return f"{value.made_by}({slope!r})"
+    if name == "leaky_relu":
+        slope = value.attribute("negative_slope")
+        return name if slope == _SLOPE else f"{value.made_by}({_said(slope)})"
     if name == "gelu" and value.attribute("approximate") not in (None, "none"):
-        return f"{value.made_by}({value.attribute('approximate')!r:.20})"
+        return f"{value.made_by}({_said(value.attribute('approximate'))})"
     return name or str(value.made_by)
+
+
+def _said(value: Any) -> str:
+    """A number or text as it is written; never a container, whose text can be far longer than the file."""
+    return repr(shown(value, 20)) if isinstance(value, str) else repr(value) if isinstance(value, float) else "…"
 
 
 def _is_activation(kind: Global) -> bool:

@@ -110,7 +110,8 @@ class TorchTensors(abc.ABC):
         if len(shape) != len(strides):
             raise PickleError("makes a tensor whose shape and strides do not fit")
         if not all(map(is_count, (offset, *strides))) or not is_shape(shape):
-            raise PickleError(f"makes a tensor with an impossible offset, shape or stride: {shown(repr(shape))}")
+            # The shape is not shown: the text of what is in it may be far longer than the file.
+            raise PickleError("makes a tensor with an impossible offset, shape or stride")
         count = math.prod(shape)
         # A side of 1 is never stepped along, whatever its stride says.
         steps = tuple(stride if side > 1 else 0 for side, stride in zip(shape, strides, strict=True))
