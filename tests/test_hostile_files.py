@@ -50,7 +50,7 @@ ARCHIVES = {
     "encrypted": (flagged, "is encrypted"),
     "wrong crc": (lambda d: d.replace(VALUES.tobytes(), (-VALUES).tobytes(), 1), "checksum of 'archive/data/0'"),
     "wrong crc of the pickle": (lambda d: d.replace(b"a.weight", b"b.weight", 1), "checksum of 'archive/data.pkl'"),
-    "two names": (lambda d: d.replace(b"archive/data.pkl", b"archive/data.pkx", 1), "another name in its own header"),
+    "two names": (lambda d: d.replace(b"archive/data.pkl", b"archive/data.pkx", 1), "different name in its own header"),
     "half": (lambda d: d[: len(d) // 2], "has no end"),
     "only a header": (lambda d: d[:40], "has no end"),
     "only four bytes": (lambda d: d[:4], "has no end"),

@@ -113,7 +113,7 @@ def test_an_unknown_class_is_inert(tmp_path):
 def test_setting_an_item_of_a_tensor_is_refused(tmp_path):
     writer = Writer()
     tensor = encode(writer.tensor(VALUES))
-    refused(writer.write(tmp_path / "bad.pt", Raw(tensor + b"NNs")), "sets an item of something")
+    refused(writer.write(tmp_path / "bad.pt", Raw(tensor + b"NNs")), "sets an item of a value")
 
 
 def test_code_in_the_older_format_is_refused(tmp_path):

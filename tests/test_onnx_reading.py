@@ -143,7 +143,7 @@ def huge_shape() -> bytes:
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
-        (external(), "keeps its weights in another file"),
+        (external(), "keeps its weights in a second file"),
         (short(), "with 8 bytes, which its shape does not take"),
         (doubled(), "two values"),
         (model().SerializeToString()[:-40], "it is damaged"),

@@ -1,4 +1,4 @@
-"""The zip archives that torch and Keras write, read defensively: stored entries, nothing hidden, nothing doubled."""
+"""The zip archives that torch and Keras write, read defensively: stored entries, no hidden bytes, every name once."""
 
 from __future__ import annotations
 
@@ -141,7 +141,7 @@ def _record(source: Source, name: str, entry: _Entry) -> tuple[Record, int]:
     if local[0] != b"PK\3\4" or local[3] != entry.method or local[2] != entry.flags:
         raise source.error(f"the header of {said} contradicts the archive's directory.")
     if local[9] != len(entry.name) or source.read(header + _LOCAL.size, local[9]) != entry.name:
-        raise source.error(f"{said} has another name in its own header.")
+        raise source.error(f"{said} has a different name in its own header.")
     offset = header + _LOCAL.size + local[9] + local[10]
     if offset + size > source.size:
         raise source.error(f"{said} reaches past the end of the file: it is truncated; download it again.")

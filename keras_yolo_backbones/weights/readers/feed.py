@@ -25,7 +25,8 @@ class Span:
     Attributes:
         offset: of the first byte in the file.
         size: bytes.
-        latin: the bytes are UTF-8, and each character stands for one byte: how Python 3 writes bytes in protocol 2.
+        latin: the bytes are a UTF-8 text, and each of its characters means one byte: Python 3 writes bytes so in
+            protocol 2.
     """
 
     offset: int

@@ -114,7 +114,7 @@ def _encode(text: Any = None, encoding: Any = None, *_: Any) -> Any:
 
 
 def _latin(text: str) -> bytes:
-    """The bytes that a text of code points below 256 stands for."""
+    """One byte for each character of a text."""
     try:
         return text.encode("latin1")
     except UnicodeEncodeError:

@@ -40,7 +40,8 @@ def read_onnx(source: Source) -> tuple[dict[str, Tensor], Facts]:
     Kernels that the exporter renamed get the path of the node that uses them.
 
     Raises:
-        CheckpointError: no ONNX file, damaged, with its weights in another file, or without the original's names.
+        CheckpointError: not an ONNX file, or one that is damaged, has its weights in a second file, or lacks the
+            original's names.
     """
     from google.protobuf.message import DecodeError
     from onnx import ModelProto
@@ -72,7 +73,7 @@ def read_onnx(source: Source) -> tuple[dict[str, Tensor], Facts]:
 def _tensor(source: Source, entry: Any, value: Span | None) -> Tensor | None:
     """An initializer as a tensor; `None` if it holds whole numbers, or its values in an unusual way."""
     if entry.data_location == _EXTERNAL:
-        raise source.error("keeps its weights in another file; export it again as one file.")
+        raise source.error("keeps its weights in a second file; export it again as one file.")
     dtype, shape = _TYPES.get(entry.data_type), list(entry.dims)
     if dtype is None or value is None:
         return None

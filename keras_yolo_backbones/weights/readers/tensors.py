@@ -62,7 +62,7 @@ class Tensor(NamedTuple):
 
 
 class Tensors(Mapping[str, np.ndarray]):
-    """Name -> array, each array read from the file when it is asked for and kept by nobody.
+    """Name -> array, each array is read from the file when it is asked for, and not kept.
 
     Args:
         entries: name -> `Tensor`: shapes and types without reading a value.

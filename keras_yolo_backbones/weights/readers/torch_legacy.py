@@ -46,7 +46,7 @@ class TorchLegacy(TorchTensors):
         return interpret(feed, _no_storage, {}, self.source.budget)
 
     def check(self, storage: Storage) -> None:
-        """Raise if the storage was referred to as another one before."""
+        """Remember the storage; raise if it had a different type or size before."""
         known = self.storages.setdefault(storage.key, storage)
         if (known.dtype, known.count) != (storage.dtype, storage.count):
             raise PickleError(f"refers to the storage {storage.key} in two ways")

@@ -64,7 +64,7 @@ class Machine:
     def top(self, kind: type | tuple[type, ...], doing: str) -> Any:
         """The topmost value, which must be of a kind."""
         if not self.stack or not isinstance(self.stack[-1], kind):
-            raise PickleError(f"{doing} something that takes no such thing")
+            raise PickleError(f"{doing} a value that does not allow it")
         return self.stack[-1]
 
     def remember(self, index: int) -> None:

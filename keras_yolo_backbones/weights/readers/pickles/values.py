@@ -47,18 +47,18 @@ class Stub:
 
 @dataclasses.dataclass(slots=True, eq=False)
 class Unreadable:
-    """A value that is understood but not read, such as a complex tensor; an error only if somebody wants it."""
+    """A value that is understood but not read, such as a complex tensor; an error only if it is a weight."""
 
     reason: str
 
 
 class Built:
-    """A value that takes its content from the state that the pickle sets on it."""
+    """A value whose content is the state that the pickle sets on it."""
 
     __slots__ = ()
 
     def build(self, state: Any) -> None:
-        """Take the state; raise `PickleError` if it is not as it should be."""
+        """Read the state; raise `PickleError` if it is not as it should be."""
         raise NotImplementedError
 
 
