@@ -16,7 +16,7 @@ import keras
 from keras_yolo_backbones.graph.agreement import Agreement
 from keras_yolo_backbones.graph.signature import ImageInput, named_outputs
 from keras_yolo_backbones.levels import stride_of
-from keras_yolo_backbones.provenance import every_provenance, weights_digest
+from keras_yolo_backbones.provenance import every_provenance, leaves, weights_digest
 from keras_yolo_backbones.version import __version__
 
 PACKAGES = ("tensorflow", "keras", "ai-edge-litert", "tf2onnx", "onnx", "onnxruntime", "numpy")
@@ -110,6 +110,11 @@ def describe(
         "checked_on": checked_on,
         **{name: _finite(dataclasses.asdict(result)) for name, result in agreement.items()},
     }
+
+
+def computed_in(model: keras.Model) -> str:
+    """What the layers with weights compute in: `"float32"`, `"bfloat16"`, … or several, joined by commas."""
+    return ", ".join(sorted({layer.compute_dtype for layer in leaves(model.layers) if layer.weights})) or "float32"
 
 
 def write_manifest(manifest: Mapping[str, Any], path: Path) -> None:

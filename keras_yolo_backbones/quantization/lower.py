@@ -94,7 +94,9 @@ class _Primitives:
     def __call__(self, node: Node, args: tuple[Any, ...], _: dict[str, Any]) -> Any:
         layer, name = node.layer, self._names[node]
         if isinstance(layer, keras.layers.BatchNormalization) and len(args[0].shape) == 4 and layer.axis in (-1, 3):
-            return self._once(layer, lambda: _depthwise(layer, args[0]))(args[0])
+            return self._once(layer, lambda: _depthwise(layer.name, *affine(layer), args[0]))(args[0])
+        if isinstance(layer, keras.layers.Rescaling) and len(args[0].shape) == 4 and not _is_factor(layer):
+            return self._once(layer, lambda: _depthwise(layer.name, layer.scale, layer.offset, args[0]))(args[0])
         if type(layer) in _PAIRWISE and len(args[0]) > 2:
             return _in_pairs(type(layer), args[0], name)
         activation = activation_of(layer)
@@ -136,10 +138,15 @@ def _mish(x: Any, name: str) -> Any:
 _PRIMITIVES: dict[str | None, Callable[[Any, str], Any]] = {"silu": _silu, "mish": _mish}
 
 
-def _depthwise(norm: keras.layers.BatchNormalization, x: Any) -> keras.Layer:
-    """A 1×1 depthwise convolution that does what a batch norm does."""
-    scale, shift = affine(norm)
-    layer = keras.layers.DepthwiseConv2D(1, name=norm.name)
+def _is_factor(layer: keras.layers.Rescaling) -> bool:
+    """Whether it multiplies by one number and adds nothing; TFLite has one operator for that, otherwise two."""
+    return np.size(layer.scale) == 1 and not np.any(layer.offset)
+
+
+def _depthwise(name: str, scale: Any, shift: Any, x: Any) -> keras.Layer:
+    """A 1×1 depthwise convolution that computes scale · x + shift, one entry a channel or one for all."""
+    layer = keras.layers.DepthwiseConv2D(1, name=name)
     layer.build(x.shape)
-    layer.set_weights([scale.astype(np.float32).reshape(1, 1, -1, 1), shift.astype(np.float32)])
+    scale, shift = (np.broadcast_to(np.float32(part), x.shape[-1]) for part in (scale, shift))
+    layer.set_weights([scale.reshape(1, 1, -1, 1), shift])
     return layer

@@ -16,7 +16,7 @@ from keras_yolo_backbones.arguments import check_model
 from keras_yolo_backbones.errors import ArgumentError, one_of
 from keras_yolo_backbones.export.comparison import LEAST_SNR_DB
 from keras_yolo_backbones.export.function import save_signatures
-from keras_yolo_backbones.export.manifest import Artifact, file_digest, make_manifest, write_manifest
+from keras_yolo_backbones.export.manifest import Artifact, computed_in, file_digest, make_manifest, write_manifest
 from keras_yolo_backbones.export.tf_serving.server import IMAGE, check_server_files, server_flags, write_server_files
 from keras_yolo_backbones.export.tf_serving.session import ServingSession
 from keras_yolo_backbones.export.tf_serving.signature_check import CHECKED_ON, check_signatures
@@ -101,7 +101,7 @@ def export_saved_model(
                 model,
                 images,
                 format="saved_model",
-                precision=precision or model.compute_dtype,
+                precision=precision or computed_in(model),
                 size=images.shape,
                 batch=None,
                 agreement=found["serving_default"],
