@@ -32,7 +32,25 @@ if TYPE_CHECKING:  # for editors and type checkers, which cannot follow _LAZY
     from keras_yolo_backbones.export.onnx.exporter import export_onnx
     from keras_yolo_backbones.export.tf_serving.saved_model import export_saved_model
     from keras_yolo_backbones.export.tflite import export_tflite
-    from keras_yolo_backbones.families import v3, v4, v5, v6, v7, v8, v9, v10, v11, v12, v26, yolox
+    from keras_yolo_backbones.families import (
+        damo,
+        nas,
+        ppyoloe,
+        rtmdet,
+        v3,
+        v4,
+        v5,
+        v6,
+        v7,
+        v8,
+        v9,
+        v10,
+        v11,
+        v12,
+        v13,
+        v26,
+        yolox,
+    )
     from keras_yolo_backbones.features.run import extract_features
     from keras_yolo_backbones.graph.cost import macs
     from keras_yolo_backbones.graph.freezing import freeze, unfreeze
@@ -53,7 +71,8 @@ if TYPE_CHECKING:  # for editors and type checkers, which cannot follow _LAZY
     from keras_yolo_backbones.weights.save import export_weights, save_weights
 
 _LAZY = {
-    **dict.fromkeys(("v3", "v4", "v5", "v6", "v7", "v8", "v9", "v10", "v11", "v12", "v26", "yolox"), "families"),
+    **dict.fromkeys(("v3", "v4", "v5", "v6", "v7", "v8", "v9", "v10", "v11", "v12", "v13", "v26"), "families"),
+    **dict.fromkeys(("yolox", "rtmdet", "ppyoloe", "damo", "nas"), "families"),
     "create": "registry",
     "list_models": "catalogue",
     **dict.fromkeys(("Level", "pyramid"), "levels"),

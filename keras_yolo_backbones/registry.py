@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import keras
 
 from keras_yolo_backbones.errors import ArgumentError, one_of
-from keras_yolo_backbones.families import FAMILIES, Family, Release
+from keras_yolo_backbones.families import FAMILIES, Family, Origin, Release
 from keras_yolo_backbones.families.frame.release import Published
 
 
@@ -37,6 +37,12 @@ class Variant(NamedTuple):
     def spec(self) -> Any:
         """Its row of the release's size table."""
         return self.published.sizes[self.size]
+
+    @property
+    def origins(self) -> list[Origin]:
+        """Where it comes from: its release's origin, then those of the same network written by others."""
+        others = (layout.origin for layout in self.published.other_layouts(self.spec))
+        return [self.published.origin, *(origin for origin in others if origin)]
 
     @property
     def facts(self) -> Published:
@@ -115,6 +121,7 @@ def described() -> dict[str, dict[str, Any]]:
             "licence": release.origin.licence,
             "weights_licence": release.origin.weights_licence,
             "files": list(facts.files),
+            "licences": [[origin.licence, origin.weights_licence] for origin in variant.origins],
         }
     return rows
 

@@ -23,6 +23,8 @@ DEEP = (
     "26_l-p6",
     "26_x",
     "26_x-p6",
+    "rtmdet_l",
+    "rtmdet_x",
     "v3_spp@large",
     "v3u_spp@large",
     "v4_base@large",
@@ -121,6 +123,11 @@ _FAMILIES = {
     "v5-focus": "v5-5.0",
     "11": "v11",
     "12": "v12",
+    "11-cls": "v11-cls",
+    "12-cls": "v12-cls",
+    "26-cls": "v26-cls",
+    "ppyoloe-plus": "ppyoloe",
+    "v9-mit": "v9",
     "26": "v26",
 }
 """Where the golden files name a family, and a release of it, otherwise than the registry."""
@@ -135,6 +142,10 @@ def network_name(file_name: str) -> str:
     if family == "v9-wky":  # the authors' own files: the same networks, some numbered otherwise
         family, size = "v9", size.rpartition("-")[2]
     size = size.removesuffix("-p6") + "6" if size.endswith("-p6") else size
+    for release in ("mbla", "lite"):
+        if family == "v6" and release in size:
+            family, size = f"v6-{release}", size.replace(release, "").strip("-")
+    size = size.lower() if family == "damo" else size
     size = "base" if (family, size) == ("v3", "darknet53") else size
     return f"{_FAMILIES.get(family, family)}-{size}"
 
@@ -157,8 +168,9 @@ def load_into(model: keras.Model, tensors: dict[str, np.ndarray]) -> None:
         file = Path(folder) / f"{model.name}.safetensors"
         save_file({key: np.ascontiguousarray(tensor) for key, tensor in tensors.items()}, file)
         loaded = load_weights(model, file, normalize=False)  # the images are what the bare network got
-    if loaded.ignored:
-        raise CheckpointError(model.name, f"no place for {', '.join(loaded.ignored)}.")
+    strange = [key for key in loaded.ignored if "rbr_reparam" not in key]  # YOLO-NAS stores these and does not use them
+    if strange:
+        raise CheckpointError(model.name, f"no place for {', '.join(strange)}.")
 
 
 def errors(golden: Golden, model: keras.Model) -> dict[str, float]:

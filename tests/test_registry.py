@@ -10,10 +10,37 @@ from keras_yolo_backbones.registry import find
 
 
 def test_names_and_patterns():
-    assert kyb.list_models("v8-*") == [f"v8-{size}" for size in ("n", "s", "m", "l", "x", "n6", "s6", "m6", "l6", "x6")]
+    assert kyb.list_models("v8-*") == [
+        *(f"v8-{size}" for size in ("n", "s", "m", "l", "x", "n6", "s6", "m6", "l6", "x6")),
+        *(f"v8-cls-{size}" for size in ("n", "s", "m", "l", "x")),
+    ]
     assert "v8-s" in kyb.list_models("v*-s")
     assert kyb.list_models("nothing") == []
     assert len(kyb.list_models()) == len(set(kyb.list_models()))
+
+
+def test_what_closed_products_may_use():
+    names = kyb.list_models(licence="permissive")
+    families = {name.split("-")[0] for name in names}
+    assert families == {"v3", "v4", "v9", "yolox", "rtmdet", "ppyoloe", "damo"}
+    assert kyb.list_models("v9*", licence="permissive") == ["v9-t", "v9-s", "v9-m", "v9-c"]
+    assert kyb.list_models("v[34]-*", licence="permissive") == [
+        "v3-base",
+        "v3-spp",
+        "v3-tiny",
+        "v4-base",
+        "v4-tiny",
+        "v4-csp",
+    ]
+    assert kyb.list_models(licence="MIT") == ["v9-t", "v9-s", "v9-m", "v9-c"]
+    assert kyb.list_models("nas-*", licence="permissive") == []
+
+
+def test_an_unknown_licence():
+    with pytest.raises(
+        kyb.ArgumentError, match=r"unknown licence: 'BSD'. Allowed: permissive, AGPL-3\.0, Apache-2\.0, "
+    ):
+        kyb.list_models(licence="BSD")
 
 
 def test_create_builds_what_the_name_says():

@@ -39,8 +39,9 @@ from torchfile import real_file
 from keras_yolo_backbones.errors import BackboneError
 from keras_yolo_backbones.registry import variants
 from keras_yolo_backbones.weights.build import build
-from keras_yolo_backbones.weights.layouts import layout_for, layout_of, moved
+from keras_yolo_backbones.weights.layouts import layout_for, layout_of
 from keras_yolo_backbones.weights.load import load_weights
+from keras_yolo_backbones.weights.mapping import slots
 from keras_yolo_backbones.weights.readers.checkpoint import read_checkpoint
 from keras_yolo_backbones.weights.readers.darknet import in_file_order
 from keras_yolo_backbones.weights.recognition.identify import identify
@@ -182,15 +183,11 @@ def write_back(model: keras.Model, path: Path, name: str) -> tuple[int, list[str
             return len(back), [] if same.read_bytes() == path.read_bytes() else [name]
         variant = variants()[name]
         layout, own = layout_for(variant, checkpoint.tensors), layout_of(variant)
-        keys = [key for key in checkpoint.tensors if inside(key, layout.originals)]
-        expected = {moved(key, layout, own): checkpoint.tensors[key] for key in keys}
+        keys = [key for key in checkpoint.tensors if layout.holds(key) and not key.endswith("num_batches_tracked")]
+        renamed = {a.key: b.key for a, b in zip(slots(model, layout)[0], slots(model, own)[0], strict=True)}
+        expected = {renamed.get(key, key): checkpoint.tensors[key] for key in keys}
         differing = [key for key in {**back, **expected} if not same_bits(back.get(key), expected.get(key))]
         return len(back), differing
-
-
-def inside(key: str, modules: frozenset[str]) -> bool:
-    """Whether a state-dict key belongs to the backbone."""
-    return not key.endswith("num_batches_tracked") and any(key == m or key.startswith(f"{m}.") for m in modules)
 
 
 def same_bits(a: np.ndarray | None, b: np.ndarray | None) -> bool:

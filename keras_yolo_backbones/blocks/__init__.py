@@ -2,7 +2,8 @@
 
 from keras_yolo_backbones.blocks.attention import AREA_HEAD, a2c2f, attention, psa, scaled_a2c2f
 from keras_yolo_backbones.blocks.c3k2 import C3K, SLIM, C3k2Stage, c3k2_trunk
-from keras_yolo_backbones.blocks.conv import conv, depthwise, grouped_conv, pad, split_conv
+from keras_yolo_backbones.blocks.channel_attention import channel_attention
+from keras_yolo_backbones.blocks.conv import conv, depthwise, grouped_conv, pad, separable, split_conv
 from keras_yolo_backbones.blocks.csp import (
     Unit,
     add,
@@ -32,7 +33,7 @@ from keras_yolo_backbones.blocks.pooling import (
     sppcspc,
     sppf,
 )
-from keras_yolo_backbones.blocks.rep import rep_conv, rep_depthwise, rep_vgg
+from keras_yolo_backbones.blocks.rep import rep_branches, rep_conv, rep_depthwise, rep_vgg
 from keras_yolo_backbones.blocks.shared_norm import bottleneck_csp, sppcsp
 from keras_yolo_backbones.blocks.style import ACTIVATIONS, Style, check_activation
 
@@ -65,6 +66,7 @@ __all__ = [
     "c2f_links",
     "c3",
     "chain",
+    "channel_attention",
     "check_activation",
     "concat",
     "conv",
@@ -82,12 +84,14 @@ __all__ = [
     "mixed_down",
     "pad",
     "scaled_a2c2f",
+    "separable",
     "split_conv",
     "pooled_branch",
     "pooled_down",
     "pools",
     "sppcsp",
     "psa",
+    "rep_branches",
     "rep_conv",
     "rep_csp",
     "rep_depthwise",

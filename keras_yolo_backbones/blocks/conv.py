@@ -72,6 +72,14 @@ def depthwise(
     return style.activate(x, name=f"{name}.act") if activate else x
 
 
+def separable(
+    x: keras.KerasTensor, channels: int, kernel: int, *, stride: int = 1, style: Style, name: str
+) -> keras.KerasTensor:
+    """A depthwise conv unit, then a 1×1 one, both activated: (batch, ⌈height / stride⌉, ⌈width / stride⌉, channels)."""
+    x = depthwise(x, kernel, stride=stride, style=style, name=f"{name}.dconv")
+    return conv(x, channels, style=style, name=f"{name}.pconv")
+
+
 def pad(x: keras.KerasTensor, kernel: int, stride: int, *, style: Style, name: str) -> tuple[keras.KerasTensor, str]:
     """Zero-pad `x` symmetrically for a convolution; returns it with the padding mode that is left to do."""
     if stride == 1 and kernel % 2:

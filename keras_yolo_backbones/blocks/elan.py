@@ -22,7 +22,7 @@ def elan(
         hidden: channels of both branches and of every link.
         channels: output channels.
         convs: length of the chain, a multiple of `every`.
-        every: the concat takes the first conv, the second, and every so manyth link behind it.
+        every: the concat takes both 1×1 convs and, of the chain, each `every`-th conv: with 2 the second, fourth, ….
 
     Returns:
         (batch, height, width, channels).

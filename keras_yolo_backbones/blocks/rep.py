@@ -19,13 +19,20 @@ def rep_vgg(x: keras.KerasTensor, channels: int, *, stride: int = 1, style: Styl
     Returns:
         (batch, ⌈height / stride⌉, ⌈width / stride⌉, channels).
     """
-    branches = [
-        conv(x, channels, 3, stride=stride, activate=False, style=style, name=f"{name}.rbr_dense"),
-        conv(x, channels, 1, stride=stride, activate=False, style=style, name=f"{name}.rbr_1x1"),
-    ]
+    branches = rep_branches(x, channels, stride=stride, style=style, name=name)
     if stride == 1 and x.shape[-1] == channels:
         branches.append(style.normalize(x, name=f"{name}.rbr_identity"))
     return _activated_sum(branches, style=style, name=name)
+
+
+def rep_branches(
+    x: keras.KerasTensor, channels: int, *, stride: int = 1, style: Style, name: str
+) -> list[keras.KerasTensor]:
+    """A 3×3 and a 1×1 conv of `x` without activation, to be summed: two tensors of `channels` channels."""
+    return [
+        conv(x, channels, 3, stride=stride, activate=False, style=style, name=f"{name}.rbr_dense"),
+        conv(x, channels, 1, stride=stride, activate=False, style=style, name=f"{name}.rbr_1x1"),
+    ]
 
 
 def rep_conv(x: keras.KerasTensor, channels: int, *, style: Style, name: str) -> keras.KerasTensor:

@@ -15,6 +15,7 @@ examples:
   kyb list                 every network
   kyb list 'v*-s'          the small ones
   kyb list 'v8*' --json    for a script
+  kyb list --licence permissive   what closed products may use
 """
 
 
@@ -28,6 +29,7 @@ def add(subparsers: argparse._SubParsersAction) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("pattern", nargs="?", default="*", help="shell pattern, such as 'v*-s'")
+    parser.add_argument("--licence", help="permissive, or an SPDX identifier: of the code and of the published weights")
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.set_defaults(run=run)
 
@@ -36,7 +38,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
     """Print the table, in plain columns where that goes into a file or a pipe, or JSON; 1 if nothing matches."""
     from keras_yolo_backbones.catalogue import catalogue, list_models
 
-    rows = [{"model": name, **catalogue()[name]} for name in list_models(args.pattern)]
+    rows = [{"model": name, **catalogue()[name]} for name in list_models(args.pattern, licence=args.licence)]
     if args.json:
         print_json(rows)
     elif rows:

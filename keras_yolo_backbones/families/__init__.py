@@ -1,7 +1,11 @@
-"""The families, in the order of their publication."""
+"""The families: those called YOLO by number, then the others."""
 
+from keras_yolo_backbones.families.damo import damo
 from keras_yolo_backbones.families.frame.family import Family, Origin, Release
 from keras_yolo_backbones.families.frame.layout import Layout
+from keras_yolo_backbones.families.nas import nas
+from keras_yolo_backbones.families.ppyoloe import ppyoloe
+from keras_yolo_backbones.families.rtmdet import rtmdet
 from keras_yolo_backbones.families.v3 import v3
 from keras_yolo_backbones.families.v4 import v4
 from keras_yolo_backbones.families.v5 import v5
@@ -12,10 +16,11 @@ from keras_yolo_backbones.families.v9 import v9
 from keras_yolo_backbones.families.v10 import v10
 from keras_yolo_backbones.families.v11 import v11
 from keras_yolo_backbones.families.v12 import v12
+from keras_yolo_backbones.families.v13 import v13
 from keras_yolo_backbones.families.v26 import v26
 from keras_yolo_backbones.families.yolox import yolox
 
-_ALL = (v3, v4, v5, v6, v7, v8, v9, v10, v11, v12, v26, yolox)
+_ALL = (v3, v4, v5, v6, v7, v8, v9, v10, v11, v12, v13, v26, yolox, rtmdet, ppyoloe, damo, nas)
 
 FAMILIES: dict[str, Family] = {family.name: family for family in _ALL}
 
@@ -25,6 +30,10 @@ __all__ = [
     "Layout",
     "Origin",
     "Release",
+    "damo",
+    "nas",
+    "ppyoloe",
+    "rtmdet",
     "v3",
     "v4",
     "v5",
@@ -35,6 +44,7 @@ __all__ = [
     "v10",
     "v11",
     "v12",
+    "v13",
     "v26",
     "yolox",
 ]

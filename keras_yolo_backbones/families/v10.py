@@ -1,8 +1,6 @@
 """YOLOv10 backbone: stages of C2f, the deeper ones with compact inverted blocks; SPPF and attention (PSA) on top.
 
 Input: RGB in [0, 1], (batch, height, width, 3). Levels: P2 … P5 at strides 4 … 32.
-Source: THU-MIG YOLOv10 as in the pip package `ultralytics` 8.4.190 (AGPL-3.0); "YOLOv10: Real-Time End-to-End Object
-Detection", arXiv:2405.14458. SiLU, batch norm epsilon 1e-3.
 """
 
 from __future__ import annotations

@@ -1,13 +1,11 @@
-"""YOLO12 backbone: stages of C3k2, the two upper ones of area attention (A2C2f); nothing stands on top of them.
+"""YOLO12 backbone: stages of C3k2, the two upper ones of area attention (A2C2f); nothing is on top of them.
 
 Input: RGB in [0, 1], (batch, height, width, 3). Levels: P2 … P5 at strides 4 … 32. There is no context block: `spp`
 changes nothing. On P4 every cell attends to a quarter of the map, so that height / 16 · width / 16 must be divisible
 by 4, as it is for every multiple of 32.
-Source: sunsmarterjie/yolov12, release 1.0 as in the pip package `ultralytics` 8.4.190 and release turbo at commit
-d3cbe10 (AGPL-3.0); "YOLOv12: Attention-Centric Real-Time Object Detectors", arXiv:2502.12524. SiLU, batch norm
-epsilon 1e-3.
 
 Release turbo groups two of the first convs, and has smaller depthwise kernels and wider feed-forwards in l and x.
+Release cls is the classifiers': as 1.0, with a batch norm epsilon of its own.
 """
 
 from __future__ import annotations
@@ -55,6 +53,8 @@ def _sizes(ratio: float) -> dict[str, V12Scale]:
     return {size: V12Scale(**vars(scale), stage=stages.get(size, a2c2f)) for size, scale in SIZES_11.items()}
 
 
+CLS_STYLE = Style(activation="silu", epsilon=1e-5, momentum=0.9)
+
 SIZES, SIZES_TURBO = _sizes(1.2), _sizes(1.5)
 
 STAGES = {2: (128, 256, 0.25), 3: (256, 512, 0.25)}
@@ -74,12 +74,14 @@ def network(
     *,
     lower: Callable[..., dict[str, keras.KerasTensor]],
     position: int,
-    spp: bool,
+    down: Callable[..., keras.KerasTensor] = conv_down,
+    spp: bool | str,
 ) -> dict[str, keras.KerasTensor]:
     """All levels of one YOLO12 backbone.
 
     Args:
         lower: builds P2 and P3.
+        down: halves a map before each of the two upper stages.
         position: kernel side of the depthwise convs beside the attention.
     """
     del spp  # There is no context block that could be left away.
@@ -87,7 +89,7 @@ def network(
     x = levels["P3"]
     for level, (base, areas) in AREA_STAGES.items():
         channels, repeats = scale.channels(base), scale.repeats(UNITS)
-        x = conv_down(x, channels, style=style, name=f"down{level}")
+        x = down(x, channels, style=style, name=f"down{level}")
         x = scale.stage(x, channels, repeats, areas=areas, position=position, style=style, name=f"stage{level}")
         levels[f"P{level}"] = x
     return levels
@@ -144,6 +146,14 @@ v12 = Family(
             origin=origins.V12_TURBO,
             layout=layout_turbo,
             published=origins.V12_TURBO_NETWORKS,
+        ),
+        "cls": Release(
+            network=partial(network, lower=c3k2_trunk, position=7),
+            sizes=SIZES,
+            style=CLS_STYLE,
+            origin=origins.V12,
+            layout=layout,
+            published=origins.V12_CLS_NETWORKS,
         ),
     },
     default_size="s",

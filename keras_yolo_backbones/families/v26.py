@@ -1,9 +1,8 @@
 """YOLO26 backbone: YOLO11's stages of C3k2 and its attention on top; between them an SPPF of its own.
 
 Input: RGB in [0, 1], (batch, height, width, 3). Levels: P2 … P5 at strides 4 … 32, P6 at 64 in the sizes ending in 6.
-Source: Ultralytics YOLO26, pip package `ultralytics` 8.4.190 (AGPL-3.0); no paper. SiLU, batch norm epsilon 1e-3.
 
-The first conv of its SPPF has no activation, whatever the network's is.
+The first conv of its SPPF has no activation, whatever the network's is. The backbone of its classifier is YOLO11's.
 """
 
 from __future__ import annotations
@@ -18,6 +17,7 @@ from keras_yolo_backbones.families.frame.c3k2 import SIZES as SIZES_11
 from keras_yolo_backbones.families.frame.c3k2 import UNITS, C3k2Scale
 from keras_yolo_backbones.families.frame.family import Family, Release
 from keras_yolo_backbones.families.frame.layout import Layout, paired, psa_pieces
+from keras_yolo_backbones.families.v11 import CLS_STYLE, classifier, classifier_layout
 
 STYLE = Style(activation="silu", epsilon=1e-3, momentum=0.97)
 
@@ -53,14 +53,24 @@ def layout(scale: C3k2Scale) -> Layout:
 
 v26 = Family(
     "v26",
-    Release(
-        network=network,
-        sizes=SIZES,
-        style=STYLE,
-        origin=origins.V26,
-        layout=layout,
-        published=origins.V26_NETWORKS,
-    ),
+    {
+        "detect": Release(
+            network=network,
+            sizes=SIZES,
+            style=STYLE,
+            origin=origins.V26,
+            layout=layout,
+            published=origins.V26_NETWORKS,
+        ),
+        "cls": Release(
+            network=classifier,
+            sizes=SIZES_11,
+            style=CLS_STYLE,
+            origin=origins.V26,
+            layout=classifier_layout,
+            published=origins.V26_CLS_NETWORKS,
+        ),
+    },
     default_size="s",
     doc=__doc__,
 )

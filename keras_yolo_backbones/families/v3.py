@@ -1,11 +1,9 @@
 """YOLOv3 backbone: Darknet-53, stages of residuals; `spp` with a pyramid pooling on top; `tiny`, convs and max pools.
 
 Input: RGB in [0, 1], (batch, height, width, 3). Levels: P2 … P5 at strides 4 … 32.
-Paper: "YOLOv3: An Incremental Improvement", arXiv:1804.02767. Releases:
 
-darknet: the original, AlexeyAB/darknet commit 59596d7 (public domain). LeakyReLU of slope 0.1, epsilon 1e-5.
-torch: ultralytics/yolov3 commit 97b87b1 (AGPL-3.0). SiLU, epsilon 1e-3.
-u: pip package `ultralytics` 8.4.190 (AGPL-3.0). As torch, but both convs of a residual are 3×3.
+Release darknet is the original, with LeakyReLU of slope 0.1. Release torch is the same in PyTorch, with SiLU. In
+release u, both convs of a residual are 3×3.
 """
 
 from __future__ import annotations

@@ -1,13 +1,12 @@
 """YOLOv4 backbone: CSPDarknet53 with a context block on top; `tiny`, a small net of one-shot aggregations.
 
 Input: RGB in [0, 1], (batch, height, width, 3). Levels: P2 … P5 at strides 4 … 32; scaled p6 also P6, p7 P6 and P7.
-Papers: "YOLOv4: Optimal Speed and Accuracy of Object Detection", arXiv:2004.10934; "Scaled-YOLOv4: Scaling Cross Stage
-Partial Network", arXiv:2011.08036. Releases:
 
-darknet: AlexeyAB/darknet commit 59596d7 (public domain). Mish, below the top of base and in tiny LeakyReLU of slope
-    0.1; epsilon 1e-5. P4 of tiny is the tensor that its neck takes: the last block's 1×1 conv, before the concat.
-scaled: WongKinYiu/ScaledYOLOv4 commit 6768003, branch yolov4-large (GPL-3.0). Mish, epsilon 1e-3. A stage ends in two
-    convs without batch norm of their own: one batch norm and one Mish act on their concat.
+Release darknet has Mish, and LeakyReLU of slope 0.1 in the context block of base and in tiny. P4 of tiny is the tensor
+that its neck takes: the last block's 1×1 conv, before the concat.
+
+Release scaled has Mish. A stage ends in two convs without batch norm of their own: one batch norm and one Mish act on
+their concat.
 """
 
 from __future__ import annotations

@@ -1,10 +1,9 @@
 """YOLOv5 backbone: stages of C3, a spatial pyramid pooling on top.
 
 Input: RGB in [0, 1], (batch, height, width, 3). Levels: P2 … P5 at strides 4 … 32, P6 at 64 in the sizes ending in 6.
-Source: Ultralytics YOLOv5, tags v7.0 and v5.0 (GPL-3.0 at these tags); no paper. SiLU, batch norm epsilon 1e-3.
 
 Release 5.0 differs in three places: its stem is Focus (written here as the 6×6 conv that it is equal to), P3 has more
-units, and the pooling stands before the last C3 instead of after it; `spp=False` leaves both away.
+units, and the pooling comes before the last C3 instead of after it; `spp=False` leaves out both.
 """
 
 from __future__ import annotations

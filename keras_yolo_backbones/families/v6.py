@@ -1,8 +1,9 @@
 """YOLOv6 backbone: plain chains of RepVGG blocks in n and s (EfficientRep), inside a C3 in m and l (CSPBepBackbone).
 
 Input: RGB in [0, 1], (batch, height, width, 3). Levels: P2 … P5 at strides 4 … 32, P6 at 64 in the sizes ending in 6.
-Source: meituan/YOLOv6, commit e86a483, release 0.4 (GPL-3.0); "YOLOv6: A Single-Stage Object Detection Framework for
-Industrial Applications", arXiv:2209.02976. ReLU, in sizes l and l6 SiLU; batch norm epsilon 1e-3.
+ReLU; SiLU in sizes l and l6 and in release mbla.
+
+Release mbla has plain 3×3 convs, in chains of several lengths that start from parts of one conv.
 
 Sizes n, s and m are in the form they are trained in, with three branches a block; `fuse` makes one conv of each.
 To train n or n6 on a CPU, set TF_ENABLE_ONEDNN_OPTS=0: oneDNN in TensorFlow 2.21 crashes the process on the gradient of
@@ -12,7 +13,7 @@ a 1×1 convolution with stride 2, few channels and 16 filters, which is what the
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 
 import keras
@@ -28,6 +29,7 @@ from keras_yolo_backbones.blocks import (
     merge,
     pooled_branch,
     rep_vgg,
+    split_conv,
     sppf,
 )
 from keras_yolo_backbones.families.frame import origins
@@ -48,6 +50,12 @@ def bottle_rep(x: keras.KerasTensor, channels: int, *, block: Unit, style: Style
     return add(y, LearnedScale(name=f"{name}.alpha", dtype=style.dtype)(x), style=style, name=name)
 
 
+def bottle_rep3(x: keras.KerasTensor, channels: int, *, block: Unit, style: Style, name: str) -> keras.KerasTensor:
+    """Three blocks, and x times a trained number added to them."""
+    y = chain(x, channels, 3, unit=block, style=style, name=f"{name}.conv")[-1]
+    return add(y, LearnedScale(name=f"{name}.alpha", dtype=style.dtype)(x), style=style, name=name)
+
+
 def blocks(
     x: keras.KerasTensor, channels: int, repeats: int, *, block: Unit, style: Style, name: str
 ) -> keras.KerasTensor:
@@ -63,11 +71,42 @@ def bep_c3(
     return c3(x, channels, repeats // 2, hidden=int(channels * share), unit=unit, style=style, name=name)
 
 
+def mbla(
+    x: keras.KerasTensor, channels: int, repeats: int, *, block: Unit, style: Style, name: str
+) -> keras.KerasTensor:
+    """A stage of release mbla: parts of one conv, a chain from each but the first; everything meets (MBLABlock).
+
+    The longest chain has half of `repeats`; where it has two and more, there is a shorter one beside it.
+    """
+    lengths = chain_lengths(repeats)
+    hidden, unit = channels // 2, partial(bottle_rep3, block=block)
+    first, *starts = split_conv(x, hidden * (len(lengths) + 1), parts=len(lengths) + 1, style=style, name=f"{name}.cv1")
+    links = [first]
+    for i, (start, length) in enumerate(zip(starts, lengths, strict=True)):
+        links += chain(start, hidden, length, unit=unit, style=style, name=f"{name}.m.{i}")
+    return merge(links, channels, close="cv2", style=style, name=name)
+
+
+def chain_lengths(repeats: int) -> list[int]:
+    """The lengths of the chains of an `mbla`: the largest power of two below the longest, and the longest."""
+    longest = max(repeats // 2, 1)
+    if longest == 1:
+        return [1]
+    shorter = 1
+    while 2 * shorter < longest:
+        shorter *= 2
+    return [shorter, longest]
+
+
 def csp_sppf(x: keras.KerasTensor, channels: int, *, style: Style, name: str) -> keras.KerasTensor:
     """A 1×1 conv beside the pooled branch; they meet, the former first (SimCSPSPPF)."""
     skip = conv(x, channels // 2, style=style, name=f"{name}.cv2")
     deep = pooled_branch(x, channels // 2, style=style, name=name)
     return merge([skip, deep], channels, close="cv7", style=style, name=name)
+
+
+UNITS = {2: 6, 3: 12, 4: 18, 5: 6, 6: 6}
+"""Level -> blocks at depth 1, outside release mbla."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,12 +117,14 @@ class V6Scale(Scale):
         block: its 3×3 convs.
         stage: what follows the stride-2 block of a level.
         context: what stands on top.
+        units: level -> blocks at depth 1.
         activation: of the original.
     """
 
     block: Unit = rep_vgg
     stage: Callable[..., keras.KerasTensor] = blocks
     context: Callable[..., keras.KerasTensor] = csp_sppf
+    units: Mapping[int, int] = dataclasses.field(default_factory=lambda: UNITS)
     activation: str = "relu"
 
 
@@ -99,11 +140,20 @@ SIZES = {
 }
 SIZES |= {f"{size}6": dataclasses.replace(scale, top=6) for size, scale in SIZES.items()}
 
-STAGES = {
-    5: {2: (128, 6), 3: (256, 12), 4: (512, 18), 5: (1024, 6)},
-    6: {2: (128, 6), 3: (256, 12), 4: (512, 18), 5: (768, 6), 6: (1024, 6)},
+mbla_scale = partial(V6Scale, block=plain, stage=mbla, context=sppf, units={2: 4, 3: 8, 4: 8, 5: 4}, activation="silu")
+
+MBLA_SIZES = {
+    "s": mbla_scale(depth=0.50, width=0.50),
+    "m": mbla_scale(depth=0.50, width=0.75),
+    "l": mbla_scale(depth=0.50, width=1.00),
+    "x": mbla_scale(depth=1.00, width=1.00),
 }
-"""Top level -> level -> (channels, blocks) at width and depth 1."""
+
+CHANNELS = {
+    5: {2: 128, 3: 256, 4: 512, 5: 1024},
+    6: {2: 128, 3: 256, 4: 512, 5: 768, 6: 1024},
+}
+"""Top level -> level -> channels at width 1."""
 
 
 def network(images: keras.KerasTensor, scale: V6Scale, style: Style, *, spp: bool) -> dict[str, keras.KerasTensor]:
@@ -111,10 +161,10 @@ def network(images: keras.KerasTensor, scale: V6Scale, style: Style, *, spp: boo
     style = style.activated(scale.activation)
     levels = {}
     x = scale.block(images, scale.channels(64), stride=2, style=style, name="stem")
-    for level, (base, repeats) in STAGES[scale.top].items():
-        channels = scale.channels(base)
+    for level, base in CHANNELS[scale.top].items():
+        channels, repeats = scale.channels(base), scale.repeats(scale.units[level])
         x = scale.block(x, channels, stride=2, style=style, name=f"down{level}")
-        x = scale.stage(x, channels, scale.repeats(repeats), block=scale.block, style=style, name=f"stage{level}")
+        x = scale.stage(x, channels, repeats, block=scale.block, style=style, name=f"stage{level}")
         if spp and level == scale.top:
             x = scale.context(x, channels, style=style, name="spp")
         levels[f"P{level}"] = x
@@ -125,25 +175,50 @@ def layout(scale: V6Scale) -> Layout:
     """`ERBlock_n` holds level n: stride-2 block, stage, context block; the first of a chain has a name of its own."""
     context = "cspsppf" if scale.context is csp_sppf else "sppf"
     prefixes = {"stem": "backbone.stem", "spp": f"backbone.ERBlock_{scale.top}.2.{context}"}
-    for level, (_, repeats) in STAGES[scale.top].items():
+    for level in CHANNELS[scale.top]:
         stage = f"backbone.ERBlock_{level}.1"
         prefixes |= {f"down{level}": f"backbone.ERBlock_{level}.0", f"stage{level}": stage}
-        for i in range(scale.repeats(repeats)):
+        for i in range(scale.repeats(scale.units[level])):
             link = "conv1" if i == 0 else f"block.{i - 1}"
             prefixes |= {f"stage{level}.{i}": f"{stage}.{link}", f"stage{level}.m.{i}": f"{stage}.m.{link}"}
     return Layout(prefixes, names={f"cv{i}": f"cv{i}.block" for i in range(1, 8)})
 
 
+def mbla_layout(scale: V6Scale) -> Layout:
+    """As `layout`; the blocks of a chain are numbered, those of a link named, and convs of a stage have no `block`."""
+    prefixes = {"stem": "backbone.stem", "spp": "backbone.ERBlock_5.2.sppf"}
+    for level in CHANNELS[scale.top]:
+        stage = f"backbone.ERBlock_{level}.1"
+        prefixes |= {f"down{level}": f"backbone.ERBlock_{level}.0", f"stage{level}": stage}
+        for i, length in enumerate(chain_lengths(scale.repeats(scale.units[level]))):
+            for j in range(length):
+                link = f"m.{i}.{j}"
+                prefixes |= {f"stage{level}.{link}.conv.{k}": f"{stage}.{link}.conv{k + 1}" for k in range(3)}
+    for conv_name in ("cv1", "cv2"):
+        prefixes[f"spp.{conv_name}"] = f"backbone.ERBlock_5.2.sppf.{conv_name}.block"
+    return Layout(prefixes)
+
+
 v6 = Family(
     "v6",
-    Release(
-        network=network,
-        sizes=SIZES,
-        style=STYLE,
-        origin=origins.V6,
-        layout=layout,
-        published=origins.V6_NETWORKS,
-    ),
+    {
+        "3.0": Release(
+            network=network,
+            sizes=SIZES,
+            style=STYLE,
+            origin=origins.V6,
+            layout=layout,
+            published=origins.V6_NETWORKS,
+        ),
+        "mbla": Release(
+            network=network,
+            sizes=MBLA_SIZES,
+            style=STYLE,
+            origin=origins.V6,
+            layout=mbla_layout,
+            published=origins.V6_MBLA_NETWORKS,
+        ),
+    },
     default_size="s",
     doc=__doc__,
 )

@@ -1,10 +1,9 @@
 """YOLOv7 backbone: ELAN stages, SPPCSPC on top.
 
 Input: RGB in [0, 1], (batch, height, width, 3). Levels: P2 … P5 at strides 4 … 32; w6, e6, d6 and e6e also P6 at 64.
-Source: WongKinYiu/yolov7, commit a207844 (GPL-3.0); "YOLOv7: Trainable bag-of-freebies sets new state-of-the-art for
-real-time object detectors", arXiv:2207.02696. SiLU, in tiny LeakyReLU of slope 0.1; batch norm epsilon 1e-3.
+SiLU; LeakyReLU of slope 0.1 in tiny.
 
-The stem of w6, e6, d6 and e6e is ReOrg (space to depth) and a 3×3 conv, written here as the 6×6 conv it is equal to.
+The stem of w6, e6, d6 and e6e is ReOrg (space to depth) and a 3×3 conv. Here it is the equal 6×6 conv.
 """
 
 from __future__ import annotations

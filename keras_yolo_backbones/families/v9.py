@@ -1,10 +1,8 @@
 """YOLOv9 backbone: GELAN stages with re-parameterizable convs, SPPELAN on top; size e runs over the image twice.
 
 Input: RGB in [0, 1], (batch, height, width, 3). Levels: P2 … P5 at strides 4 … 32.
-Source: WongKinYiu/yolov9, commit 5b1ea9a (GPL-3.0), numbered as in the pip package `ultralytics` 8.4.190; "YOLOv9:
-Learning What You Want to Learn Using Programmable Gradient Information", arXiv:2402.13616. SiLU, batch norm epsilon
-1e-3.
 
+MultimediaTechLab's implementation under the MIT licence is the same network: its files of t, s, m and c fit too.
 Where the original cuts the channels of a map in two (ADown), the conv before it makes two halves here.
 """
 
@@ -163,8 +161,18 @@ def layout(spec: Light | Heavy) -> Layout:
     return Layout(numbered([*modules, "spp"], "model."))
 
 
-def authors_layouts(spec: Light | Heavy) -> list[Layout]:
-    """The authors' own files, WongKinYiu/yolov9, of the networks that are trained with an auxiliary branch.
+def mit_layouts(spec: Light | Heavy) -> list[Layout]:
+    """The files of MultimediaTechLab: the layer list itself, in checkpoints of a training below `model.`."""
+    names = {f"cv{i}": f"conv{i}" for i in range(1, 6)} | {"m": "bottleneck"}
+    below = dict(layout(spec).prefixes)
+    if isinstance(spec, Light):
+        below |= {f"down{level}.cv1": f"{below[f'down{level}']}.conv" for level in (3, 4, 5)}
+    bare = {ours: original.removeprefix("model.") for ours, original in below.items()}
+    return [Layout(prefixes, names=names, origin=origins.V9_MIT) for prefixes in (bare, below)]
+
+
+def other_layouts(spec: Light | Heavy) -> list[Layout]:
+    """The authors' own files of the networks that are trained with an auxiliary branch, and `mit_layouts`.
 
     yolov9-m and yolov9-c begin with an empty layer; in yolov9-e the number of the SPPELAN is the auxiliary branch's.
     Their other files, also the converted ones, are numbered as above.
@@ -173,7 +181,7 @@ def authors_layouts(spec: Light | Heavy) -> list[Layout]:
     if "pre.stem" in prefixes:
         return [Layout({**prefixes, "spp": "model.36"})]
     shifted = {ours: f"model.{int(original.removeprefix('model.')) + 1}" for ours, original in prefixes.items()}
-    return [Layout(shifted)]
+    return [Layout(shifted), *mit_layouts(spec)]
 
 
 v9 = Family(
@@ -185,7 +193,7 @@ v9 = Family(
         origin=origins.V9,
         layout=layout,
         published=origins.V9_NETWORKS,
-        other_layouts=authors_layouts,
+        other_layouts=other_layouts,
     ),
     default_size="s",
     doc=__doc__,

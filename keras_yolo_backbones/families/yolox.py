@@ -1,8 +1,7 @@
 """YOLOX backbone: CSPDarknet with SPP before its last stage; the size `darknet53` is Darknet-53 with SPP.
 
 Input: RGB in [0, 1], (batch, height, width, 3). Levels: P2 … P5 at strides 4 … 32.
-Source: Megvii-BaseDetection YOLOX, commit 6ddff48 (Apache-2.0); "YOLOX: Exceeding YOLO Series in 2021",
-arXiv:2107.08430. SiLU, in Darknet-53 LeakyReLU of slope 0.1; batch norm epsilon 1e-3.
+SiLU; LeakyReLU of slope 0.1 in Darknet-53.
 
 The stem is Focus, written here as the 6×6 conv that it is equal to. The SPP is a part of the last stage, not a block on
 top of it: it stays with `spp=False`. The weights published since release 0.1.1 take BGR pixels 0 … 255; `load_weights`
@@ -26,8 +25,8 @@ from keras_yolo_backbones.blocks import (
     c3,
     conv,
     darknet_trunk,
-    depthwise,
     residuals,
+    separable,
     two_convs,
 )
 from keras_yolo_backbones.families.frame import origins
@@ -36,17 +35,9 @@ from keras_yolo_backbones.families.frame.layout import FOCUS, Layout
 from keras_yolo_backbones.families.frame.scale import Scale
 
 
-def separable(
-    x: keras.KerasTensor, channels: int, kernel: int, *, stride: int = 1, style: Style, name: str
-) -> keras.KerasTensor:
-    """A depthwise conv unit, then a 1×1: what nano has in place of every 3×3 conv but the stem."""
-    x = depthwise(x, kernel, stride=stride, style=style, name=f"{name}.dconv")
-    return conv(x, channels, style=style, name=f"{name}.pconv")
-
-
 @dataclasses.dataclass(frozen=True)
 class Csp(Scale):
-    """Scale of a CSPDarknet, and what its 3×3 convs are."""
+    """Scale of a CSPDarknet, and what its 3×3 convs are; in nano, all but the stem are a depthwise and a 1×1 conv."""
 
     spatial: Callable[..., keras.KerasTensor] = conv
 

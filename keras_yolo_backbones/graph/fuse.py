@@ -28,11 +28,14 @@ Finder = Callable[[Graph], dict[Node, Replacement]]
 
 RULES: tuple[tuple[Finder, ...], ...] = (
     (norms_after_convs, norms_after_concats),
-    (factors_after_convs, parallel_convs),
+    (factors_after_convs,),
+    (parallel_convs,),
+    (norms_after_convs,),
 )
-"""Each finds its calls in a graph and says what replaces them; later rules win.
+"""Each finds its calls in a graph and says what replaces them; later rules of a group win.
 
-The second group sees the graph that the first has made.
+Each group sees the graph that the one before has made: a branch may be normalized and scaled before it is added, and
+the sum may be normalized again.
 """
 
 

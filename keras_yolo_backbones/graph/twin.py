@@ -100,6 +100,8 @@ def _translated(node: Node, name: str, tf_keras: Any) -> Any:
     twin = getattr(tf_keras.layers, kind, None)
     if twin is None:
         raise _no_twin(node, "tf_keras has no such layer")
+    if layer.get_config().get("activation") == "hard_sigmoid":
+        raise _no_twin(node, "tf_keras computes a different function under the name of hard_sigmoid")
     known = {name for base in twin.__mro__ for name in inspect.signature(base.__init__).parameters}
     renamed = _ARGUMENTS.get(kind, {})
     config = {renamed.get(key, key): value for key, value in layer.get_config().items() if not key.endswith(_LEFT_OUT)}

@@ -24,9 +24,10 @@ KERNELS = (keras.layers.Conv2D, keras.layers.DepthwiseConv2D, keras.layers.Conv2
 def lower(model: keras.Model) -> keras.Model:
     """Fuse a model and take it apart into the operators of TFLite; same inputs, output names and numbers.
 
-    SiLU becomes a sigmoid and a product; Mish a sigmoid, a logarithm, a tanh and a product; a batch norm that no
-    convolution can absorb, a 1×1 depthwise convolution; an activation inside a convolution, a layer of its own; a sum
-    of many, sums of two. A convolution absorbs the constant factor after it.
+    SiLU becomes a sigmoid and a product; a hard sigmoid a ReLU6 between a sum and a product; Mish a sigmoid, a
+    logarithm, a tanh and a product; a batch norm that no convolution can absorb, a 1×1 depthwise convolution; an
+    activation inside a convolution, a layer of its own; a sum of many, sums of two. A convolution absorbs the constant
+    factor after it.
 
     Args:
         model: float, functional; left untouched.
@@ -135,7 +136,18 @@ def _mish(x: Any, name: str) -> Any:
     return keras.layers.Multiply(name=name)([x, y])
 
 
-_PRIMITIVES: dict[str | None, Callable[[Any, str], Any]] = {"silu": _silu, "mish": _mish}
+def _hard_sigmoid(x: Any, name: str) -> Any:
+    # relu6(x + 3) / 6; a convolution before it absorbs the sum.
+    x = keras.layers.Rescaling(1.0, 3.0, name=f"{name}.plus")(x)
+    x = keras.layers.ReLU(max_value=6.0, name=f"{name}.relu6")(x)
+    return keras.layers.Rescaling(1 / 6, name=name)(x)
+
+
+_PRIMITIVES: dict[str | None, Callable[[Any, str], Any]] = {
+    "silu": _silu,
+    "mish": _mish,
+    "hard_sigmoid": _hard_sigmoid,
+}
 
 
 def _is_factor(layer: keras.layers.Rescaling) -> bool:

@@ -10,7 +10,6 @@ import keras
 import numpy as np
 
 from keras_yolo_backbones.errors import ArgumentError
-from keras_yolo_backbones.families import Layout
 from keras_yolo_backbones.registry import Variant
 from keras_yolo_backbones.weights.channels import adapted, stem_keys
 from keras_yolo_backbones.weights.layouts import layout_for
@@ -101,8 +100,8 @@ def fit_original(model: keras.Model, variant: Variant, checkpoint: Checkpoint, s
         mismatches(found, tensors.shapes),
         [f"{slot.key} (for {slot.path})" for slot in found if slot.key not in tensors],
         foreign,
-        [key for key in others if _inside(key, layout)],
-        [key for key in others if not _inside(key, layout)] + rest,
+        [key for key in others if layout.holds(key)],
+        [key for key in others if not layout.holds(key)] + rest,
     )
 
 
@@ -147,15 +146,6 @@ def _named(checkpoint: Checkpoint, variant: Variant, strict: bool) -> tuple[Tens
 
 def _which(identity: Identity) -> str:
     return f" ({identity.name})" if identity.names else ""
-
-
-def _inside(key: str, layout: Layout) -> bool:
-    """Whether a key is below one of the backbone's modules."""
-    while "." in key:
-        key = key.rpartition(".")[0]
-        if key in layout.originals:
-            return True
-    return False
 
 
 def check_fit(

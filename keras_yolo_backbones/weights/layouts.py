@@ -32,24 +32,15 @@ def layout_for(variant: Variant, keys: Container[str]) -> Layout:
     return layouts_of(variant)[networks()[variant.name].naming(keys)]
 
 
-def moved(key: str, first: Layout, other: Layout) -> str:
-    """A backbone's key of one layout of a network as a different one of its layouts has it."""
-    modules = {original: other.prefixes[ours] for ours, original in first.prefixes.items()}
-    head = key
-    while head not in modules:
-        head = head.rpartition(".")[0]
-    return modules[head] + key[len(head) :]
-
-
 def measured(name: str) -> Network:
     """What the table of networks says of one, from the network itself: builds it."""
     variant = find(name)
     side = 2 ** max(6, variant.spec.top)
-    model = create(name, input_shape=(side, side, COLOURS))
-    first, *others = layouts_of(variant)
+    with keras.StatelessScope():  # variables without values: nothing to initialize
+        model = create(name, input_shape=(side, side, COLOURS))
+    layouts = layouts_of(variant)
     has_linear = variant.size in variant.published.linear_spp
-    namings = [_naming(model, first, original_module(CONTEXT, first) or "" if has_linear else "")]
-    namings += [_moved(namings[0], first, other) for other in others]
+    namings = [_naming(model, found, original_module(CONTEXT, found) or "" if has_linear else "") for found in layouts]
     return Network(
         name,
         variant.family.name,
@@ -58,16 +49,8 @@ def measured(name: str) -> Network:
         variant.published.style.epsilon,
         variant.published.origin.weights_licence,
         tuple(namings),
-        {slot.path.removesuffix(".kernel"): slot.key for slot in slots(model, first)[0] if _is_whole_kernel(slot)},
+        {slot.path.removesuffix(".kernel"): slot.key for slot in slots(model, layouts[0])[0] if _is_whole_kernel(slot)},
         next(layer.name for layer in model.layers if hasattr(layer, "kernel")),
-    )
-
-
-def _moved(naming: Naming, first: Layout, other: Layout) -> Naming:
-    return Naming(
-        {moved(key, first, other): shape for key, shape in naming.kernels.items()},
-        {moved(module, first, other): activation for module, activation in naming.activations.items()},
-        moved(naming.context, first, other) if naming.context else "",
     )
 
 

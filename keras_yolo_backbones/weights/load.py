@@ -122,7 +122,7 @@ def load_weights(
             name, fit = known.name, fit_original(model, known, checkpoint, strict, adapt_stem)
         check_fit(fit, checkpoint, identity, model, name, strict)
         trained, differs = _compared(model, variant, checkpoint, identity, fit.tensors, strict)
-        provenance = _provenance(checkpoint, identity, variant, model, trained)
+        provenance = _provenance(checkpoint, identity, variant, model, trained, fit.tensors)
         own = {slot.path.rpartition(".")[0] for slot in fit.slots}
         pixels = images_of(model, own, provenance, preprocessing, normalize=normalize)
         fill(fit.slots, fit.tensors, source=checkpoint.source.path)
@@ -184,14 +184,19 @@ def _compared(
 
 
 def _provenance(
-    checkpoint: Checkpoint, identity: Identity, variant: Variant | None, model: keras.Model, trained: Trained | None
+    checkpoint: Checkpoint,
+    identity: Identity,
+    variant: Variant | None,
+    model: keras.Model,
+    trained: Trained | None,
+    keys: Mapping,
 ) -> Provenance:
     """What is known of the file, from the file itself; what it says of its origin is kept as a claim."""
     facts = checkpoint.facts
     carried = parse_provenance(facts.provenance)
     network = variant.name if variant else identity.name or model.name
     own = checkpoint.format != "keras" or carried is not None
-    origin = variant.published.origin if variant and own else None
+    origin = (layout_for(variant, keys).origin or variant.published.origin) if variant and own else None
     found = Provenance(
         file=checkpoint.source.path.name,
         sha256=checkpoint.sha256,

@@ -58,10 +58,14 @@ class Family:
         self.releases = {"": releases} if isinstance(releases, Release) else dict(releases)
         self.default_size = default_size
         sizes = {size: None for release in self.releases.values() for size in release.sizes}
-        self.__doc__ = (doc or "").strip() + ARGUMENTS.format(
-            sizes=", ".join(map(repr, sizes)),
-            releases=", ".join(map(repr, self.releases)) if len(self.releases) > 1 else "published once; leave it",
-            activations="silu, relu, relu6, leaky_relu, mish, hard_swish or gelu",
+        self.__doc__ = (
+            (doc or "").strip()
+            + _sources(self.releases)
+            + ARGUMENTS.format(
+                sizes=", ".join(map(repr, sizes)),
+                releases=", ".join(map(repr, self.releases)) if len(self.releases) > 1 else "published once; leave it",
+                activations="silu, relu, relu6, leaky_relu, mish, hard_swish or gelu",
+            )
         )
 
     def __repr__(self) -> str:
@@ -201,6 +205,20 @@ def _standardized(x: keras.KerasTensor, original: Preprocessing, dtype: Any) -> 
         return x
     scale, offset = original.standardization()
     return keras.layers.Rescaling(scale, offset, name="normalization", dtype=dtype)(x)
+
+
+def _sources(releases: Mapping[str, Release]) -> str:
+    """Where the releases come from, for a docstring."""
+    lines = ["", "", "Sources:"]
+    for name, release in releases.items():
+        origin, style = release.origin, release.style
+        title = f"{name}: " if name else ""
+        lines.append(f"    {title}{origin.project} {origin.version}, {origin.url}")
+        lines.append(f"        Licence of the code {origin.licence}, of the weights {origin.weights_licence}.")
+        lines.append(
+            f"        Activation {style.activation}, batch norm epsilon {style.epsilon:g}. {origin.paper}".rstrip()
+        )
+    return "\n".join(lines)
 
 
 def _levels_up_to(top: int) -> list[str]:

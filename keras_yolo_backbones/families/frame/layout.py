@@ -5,7 +5,10 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from keras_yolo_backbones.families.frame.release import Origin
 
 
 @dataclasses.dataclass(frozen=True)
@@ -13,10 +16,11 @@ class Piece:
     """One of our modules that is a rearranged part of an original module.
 
     Attributes:
-        original: what stands in the original in place of our path's tail, such as `"attn.qkv"` for `"attn.q"`.
+        original: the original's name of the module, such as `"attn.qkv"` for our `"attn.q"`.
         take: original tensor -> ours, both in torch's layout (output channels first). It may only pick and reorder
-            elements, so that it can be run backwards; it meets kernels (4-d) and batch norm vectors (1-d) alike.
-        shape: shape of all that is taken, put together -> the original's, where that is another.
+            elements, so that it can be run backwards. It gets kernels (4-d) and batch norm vectors (1-d).
+        shape: gets the shape of our pieces, joined along the output channels; returns the original tensor's shape. The
+            two are equal, except for a Focus.
     """
 
     original: str
@@ -35,16 +39,30 @@ class Layout:
         prefixes: our module path -> the original's, such as `{"stage3": "model.4"}`; the longest that fits counts.
         names: parts of a path below a prefix that the original calls otherwise, such as `{"cv1": "conv1"}`.
         pieces: tail of our module path -> what it is made of, for the few modules that are written differently.
+        unused: parts of keys of tensors that the original stores and does not compute with.
+        origin: who wrote these files, where that is not the release's origin.
     """
 
     prefixes: Mapping[str, str]
     names: Mapping[str, str] = dataclasses.field(default_factory=dict)
     pieces: Mapping[str, Piece] = dataclasses.field(default_factory=dict)
+    unused: tuple[str, ...] = ()
+    origin: Origin | None = None
 
     @functools.cached_property
     def originals(self) -> frozenset[str]:
         """The original's modules that the backbone is made of."""
         return frozenset(self.prefixes.values())
+
+    def holds(self, key: str) -> bool:
+        """Whether a state-dict key is of the backbone: below one of its modules, and computed with."""
+        if any(part in self.unused for part in key.split(".")):
+            return False
+        while "." in key:
+            key = key.rpartition(".")[0]
+            if key in self.originals:
+                return True
+        return False
 
     def original(self, path: str) -> str | None:
         """The original's path of our module or layer `path`; `None` if the original has none."""

@@ -1,6 +1,6 @@
 """Where every network comes from, and under which names its authors published weights: plain data.
 
-`kyb info` and `kyb list` show it; the cards in zoo/ say the same.
+The one place for these facts: `kyb info`, `kyb list`, the docstrings and the pages of the zoo show them.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 
 from keras_yolo_backbones.families.frame.release import Origin, Published
-from keras_yolo_backbones.preprocessing import BGR_PIXELS
+from keras_yolo_backbones.preprocessing import BGR_PIXELS, RGB_PIXELS, Preprocessing
 
 
 def _named(
@@ -96,6 +96,8 @@ V6_NETWORKS = {
     **_named("l6", "yolov6{}.pt", image_size=1280, activations=("silu",)),
 }
 
+V6_MBLA_NETWORKS = _named("s m l x", "yolov6{}_mbla.pt", activations=("silu",))
+
 V7 = Origin(
     project="YOLOv7",
     url="https://github.com/WongKinYiu/yolov7",
@@ -120,6 +122,7 @@ V8 = Origin(
     weights_licence="AGPL-3.0",
 )
 V8_NETWORKS = _named("n s m l x", "yolov8{}.pt")
+V8_CLS_NETWORKS = _named("n s m l x", "yolov8{}-cls.pt", image_size=224)
 
 V9 = Origin(
     project="YOLOv9",
@@ -128,6 +131,14 @@ V9 = Origin(
     licence="GPL-3.0",
     weights_licence="GPL-3.0",
     paper="YOLOv9: Learning What You Want to Learn Using Programmable Gradient Information, arXiv:2402.13616",
+)
+V9_MIT = dataclasses.replace(
+    V9,
+    project="MultimediaTechLab YOLO",
+    url="https://github.com/MultimediaTechLab/YOLO",
+    version="c4cb5f6f56102eceeaa7d75e23e1125cd0373eaf",
+    licence="MIT",
+    weights_licence="MIT",
 )
 V9_NETWORKS = _named("t s m c e", "yolov9{}.pt", "yolov9-{}-converted.pt")
 
@@ -143,6 +154,7 @@ V10_NETWORKS = _named("n s m b l x", "yolov10{}.pt")
 
 V11 = dataclasses.replace(V8, project="Ultralytics YOLO11")
 V11_NETWORKS = _named("n s m l x", "yolo11{}.pt")
+V11_CLS_NETWORKS = _named("n s m l x", "yolo11{}-cls.pt", image_size=224)
 
 V12 = Origin(
     project="YOLOv12",
@@ -153,12 +165,24 @@ V12 = Origin(
     paper="YOLOv12: Attention-Centric Real-Time Object Detectors, arXiv:2502.12524",
 )
 V12_NETWORKS = _named("n s m l x", "yolo12{}.pt")
+V12_CLS_NETWORKS = _named("n s m l x", image_size=224)
 
 V12_TURBO = dataclasses.replace(V12, version="d3cbe103b992ff6dd20c722e84e1b6f18f4c5efc")
 V12_TURBO_NETWORKS = _named("n s m l x", "yolov12{}.pt")
 
+V13 = Origin(
+    project="YOLOv13",
+    url="https://github.com/iMoonLab/yolov13",
+    version="80e8223143269c1f9c5eb7a470e10b2ddfc98155",
+    licence="AGPL-3.0",
+    weights_licence="AGPL-3.0",
+    paper="YOLOv13: Real-Time Object Detection with Hypergraph-Enhanced Adaptive Visual Perception, arXiv:2506.17733",
+)
+V13_NETWORKS = _named("n s l x", "yolov13{}.pt")
+
 V26 = dataclasses.replace(V8, project="Ultralytics YOLO26")
 V26_NETWORKS = _named("n s m l x", "yolo26{}.pt")
+V26_CLS_NETWORKS = _named("n s m l x", "yolo26{}-cls.pt", image_size=224)
 
 YOLOX = Origin(
     project="YOLOX",
@@ -175,3 +199,59 @@ YOLOX_NETWORKS = {
 }
 YOLOX_PIXELS = BGR_PIXELS
 """Since release 0.1.1; the first files took RGB, normalized."""
+
+RTMDET = Origin(
+    project="MMDetection RTMDet",
+    url="https://github.com/open-mmlab/mmdetection",
+    version="3.3.0",
+    licence="Apache-2.0",
+    weights_licence="Apache-2.0",
+    paper="RTMDet: An Empirical Study of Designing Real-Time Object Detectors, arXiv:2212.07784",
+)
+RTMDET_NETWORKS = {
+    "tiny": Published(("rtmdet_tiny_8xb32-300e_coco_20220902_112414-78e30dcc.pth",)),
+    "s": Published(("rtmdet_s_8xb32-300e_coco_20220905_161602-387a891e.pth",)),
+    "m": Published(("rtmdet_m_8xb32-300e_coco_20220719_112220-229f527c.pth",)),
+    "l": Published(("rtmdet_l_8xb32-300e_coco_20220719_112030-5a0be7c4.pth",)),
+    "x": Published(("rtmdet_x_8xb32-300e_coco_20220715_230555-cc79b9ae.pth",)),
+}
+RTMDET_PIXELS = Preprocessing("BGR", 255.0, mean=(103.53, 116.28, 123.675), deviation=(57.375, 57.12, 58.395))
+
+PPYOLOE = Origin(
+    project="PaddleDetection PP-YOLOE+",
+    url="https://github.com/PaddlePaddle/PaddleDetection",
+    version="666f597fd00d3157e84dd9fb2dd3f40bf9918ebc",
+    licence="Apache-2.0",
+    weights_licence="Apache-2.0",
+    paper="PP-YOLOE: An evolved version of YOLO, arXiv:2203.16250",
+)
+PPYOLOE_NETWORKS = _named("s m l x", "ppyoloe_plus_crn_{}_80e_coco.pdparams")
+
+DAMO = Origin(
+    project="DAMO-YOLO",
+    url="https://github.com/tinyvision/DAMO-YOLO",
+    version="319572eef367340267ab6ab8ae253527a71d7c3a",
+    licence="Apache-2.0",
+    weights_licence="Apache-2.0",
+    paper="DAMO-YOLO: A Report on Real-Time Object Detection Design, arXiv:2211.15444",
+)
+DAMO_NETWORKS = {
+    "t": Published(("damoyolo_tinynasL20_T.pth",), activations=("relu", "silu")),
+    "s": Published(("damoyolo_tinynasL25_S.pth",), activations=("relu", "silu")),
+    "m": Published(("damoyolo_tinynasL35_M.pth",), activations=("silu", "relu")),
+    "l": Published(("damoyolo_tinynasL45_L.pth",), activations=("silu", "relu")),
+    "ns": Published(("damoyolo_tinynasL18_Ns.pth",), 416),
+    "nm": Published(("damoyolo_tinynasL18_Nm.pth",), 416),
+    "nl": Published(("damoyolo_tinynasL20_Nl.pth",), 416),
+    "n": Published(("damoyolo_tinynasL20_N.pth",), 416),
+}
+DAMO_PIXELS = RGB_PIXELS
+
+NAS = Origin(
+    project="YOLO-NAS",
+    url="https://github.com/Deci-AI/super-gradients",
+    version="3.7.1",
+    licence="Apache-2.0",
+    weights_licence="LicenseRef-YOLO-NAS",
+)
+NAS_NETWORKS = _named("s m l", "yolo_nas_{}_coco.pth")

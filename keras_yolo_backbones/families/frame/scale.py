@@ -29,3 +29,12 @@ class Scale:
     def repeats(self, base: int) -> int:
         """Units of a stage that has `base` at depth 1; halves round to even, as in the originals."""
         return max(round(base * self.depth), 1)
+
+
+@dataclasses.dataclass(frozen=True)
+class PlainScale(Scale):
+    """A scale whose channels are cut to whole numbers, not rounded to multiples of 8."""
+
+    def channels(self, base: int) -> int:
+        """Channels of a layer that has `base` at width 1: capped, scaled, rounded down."""
+        return int(min(base, self.max_channels) * self.width)

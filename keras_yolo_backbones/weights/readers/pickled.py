@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from keras_yolo_backbones.errors import shown
 from keras_yolo_backbones.weights.readers.feed import Feed, MalformedError
 from keras_yolo_backbones.weights.readers.numpy_arrays import functions
@@ -14,6 +16,10 @@ from keras_yolo_backbones.weights.readers.torch_zip import TorchZip
 
 _CUT = "UnpackBigParamInfor@@"
 """Where Paddle lists arrays of more than 1 GiB, which it cuts in parts."""
+
+
+_STATISTICS = {"_mean": "running_mean", "_variance": "running_var"}
+"""Paddle's name -> torch's."""
 
 
 def read_torch(source: Source, file: TorchZip | TorchLegacy) -> Found:
@@ -42,11 +48,21 @@ def read_pickle(source: Source) -> Found:
         items = as_dict(content)
         if _CUT in items:
             raise PickleError(f"cuts {shown(list(as_dict(items[_CUT])), 60)} in parts, for they have more than 1 GiB")
-        for key in [key for key in items if "@@" in key]:
-            del items[key]
+        for key in list(items):
+            tensor = items.pop(key)
+            if not (isinstance(key, str) and "@@" in key):
+                items[_torch_name(key)] = tensor
         return state_dict(content, source.budget)
     except MalformedError as error:
         raise source.error(f"its pickle {error}.") from None
+
+
+def _torch_name(key: Any) -> Any:
+    """Paddle's key with torch's name of a batch norm's statistics."""
+    if not isinstance(key, str):
+        return key
+    module, _, name = key.rpartition(".")
+    return f"{module}.{_STATISTICS[name]}" if name in _STATISTICS else key
 
 
 def _no_storage(_: object) -> object:
