@@ -51,6 +51,7 @@ def test_list_as_json(capfd):
         "licence": "AGPL-3.0",
         "weights_licence": "AGPL-3.0",
         "files": rows[1]["files"],
+        "licences": [["AGPL-3.0", "AGPL-3.0"]],
     }
 
 
