@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -83,6 +84,12 @@ class Preprocessing:
             **({"mean": list(self.mean)} if self.mean else {}),
             **({"deviation": list(self.deviation)} if self.deviation else {}),
         }
+
+    @classmethod
+    def from_description(cls, said: Mapping[str, Any]) -> Preprocessing:
+        """The value that `describe` gave, from a manifest; of the bars' colour only if it is grey."""
+        largest = 255.0 / said["divide_pixels_by"]
+        return cls(said["color"] or "", largest, tuple(said.get("mean", ())), tuple(said.get("deviation", ())))
 
     def __str__(self) -> str:
         """Such as `"BGR in [0, 255]"`."""

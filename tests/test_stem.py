@@ -121,6 +121,7 @@ def test_preprocessing_is_data():
     for value in (RGB, RGB_PIXELS, BGR_PIXELS, MEAN):
         assert Preprocessing.from_data(value.as_json()) == value
         assert Preprocessing.from_data(dataclasses.asdict(value)) == value
+        assert Preprocessing.from_description(value.describe()) == value
     assert (RGB.range, BGR_PIXELS.range) == ((0.0, 1.0), (0.0, 255.0))
     np.testing.assert_allclose(MEAN.range, (-123.675 / 58.395, (255 - 103.53) / 57.375))
     pixel = np.array([[[[10, 20, 30]]]], np.uint8)

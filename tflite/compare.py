@@ -6,6 +6,7 @@ python tflite/compare.py build/v8-s-float32.tflite build/v8-s-qat.tflite --image
 from __future__ import annotations
 
 import argparse
+import json
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from matplotlib.figure import Figure
 from keras_yolo_backbones.graph.agreement import agreement
 from keras_yolo_backbones.images import letterbox, read_image
 from keras_yolo_backbones.litert import LiteModel
+from keras_yolo_backbones.preprocessing import Preprocessing
 
 
 def main() -> None:
@@ -26,7 +28,9 @@ def main() -> None:
 
     models = [LiteModel(args.float_file), LiteModel(args.int8_file)]
     image = letterbox(read_image(args.image), *models[0].input_shape[:2]).image
-    features, integers = (model(np.float32(image)[np.newaxis] / 255) for model in models)
+    manifest = json.loads(args.float_file.with_name(f"{args.float_file.name}.json").read_text())
+    images = Preprocessing.from_description(manifest["preprocessing"]).apply(image[np.newaxis])
+    features, integers = (model(images) for model in models)
     figure = Figure(figsize=(9, 3 * len(features)), layout="constrained")
     axes = figure.subplots(len(features), 3, squeeze=False)
     for line, (name, feature) in zip(axes, features.items(), strict=True):

@@ -31,6 +31,12 @@ def add(subparsers: argparse._SubParsersAction) -> None:
     parser.add_argument("--auto", action="store_true", help="tell the network from the file; without --out say it only")
     parser.add_argument("--out", metavar="FILE", help="the .weights.h5 file to write")
     parser.add_argument("--strict", action=argparse.BooleanOptionalAction, default=True, help="every tensor or none")
+    parser.add_argument(
+        "--normalize",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="make RGB in [0, 1] of what the original takes, or keep that",
+    )
     parser.set_defaults(run=run)
 
 
@@ -47,13 +53,14 @@ def run(args: argparse.Namespace, console: Console) -> int:
         name = _identified(file, console, wanted=bool(args.out))
         if not args.out:
             return 0
+    from keras_yolo_backbones.graph.signature import image_input
     from keras_yolo_backbones.weights.load import load_weights
     from keras_yolo_backbones.weights.save import save_weights
 
     with working(console, f"building {name}"):
         model = build_for(file, name)
     with working(console, f"reading {file}"):
-        loaded = load_weights(model, file, strict=args.strict)
+        loaded = load_weights(model, file, strict=args.strict, normalize=args.normalize)
         save_weights(model, args.out)
     out = Console(highlight=False, soft_wrap=True)
     out.print(f"{args.out}: {loaded.placed} tensors of {loaded.provenance.network} from {loaded.provenance.file}")
@@ -63,6 +70,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
     if loaded.trained:
         assumed = "" if loaded.trained.stated else "; assumed, for the file does not say it"
         out.print(f"trained with {loaded.trained}{assumed}", markup=False)
+    out.print(f"takes {image_input(model).preprocessing}; the original {loaded.provenance.original}", markup=False)
     out.print(f"sha256 {loaded.provenance.sha256}")
     out.print(
         f"licence of these weights: {loaded.provenance.licence} ({loaded.provenance.project or 'unknown origin'})"

@@ -16,6 +16,7 @@ from keras_yolo_backbones.features.job import make_job, settle
 from keras_yolo_backbones.features.parquet import require_pyarrow
 from keras_yolo_backbones.files import check_directory
 from keras_yolo_backbones.graph.running import require_tensorflow
+from keras_yolo_backbones.graph.signature import image_input
 from keras_yolo_backbones.provenance import weights_digest
 
 ENGINES = ("local", "ray")
@@ -86,6 +87,7 @@ def extract_features(
     conditions = {
         "model": model.name,
         "weights_sha256": weights_digest(model),
+        "preprocessing": image_input(model).preprocessing.as_json(),
         "levels": extractor.channels,
         "pool": pool,
         "image_size": [extractor.height, extractor.width],
