@@ -142,6 +142,16 @@ def test_weights_that_were_never_loaded_say_what_they_were_trained_with(tmp_path
     loaded(small(activation="relu6"), path)
 
 
+@pytest.mark.parametrize("activation", ["relu6", "hard_swish", "leaky_relu", "gelu", "mish", "relu", "silu"])
+def test_a_saved_model_says_its_activations(tmp_path, activation):
+    path = tmp_path / "x.keras"
+    small(activation=activation, levels=("P3",)).save(path)
+    loaded(small(activation=activation, levels=("P3",)), path)
+    other = "relu" if activation == "silu" else "silu"
+    reason = refused(small(activation=other, levels=("P3",)), path)
+    assert reason.startswith(f"the model in it has {activation}, the model has {other}; open it with kyb.load_model")
+
+
 def test_the_command_line_says_it_in_one_line(relu6, tmp_path, capfd):
     out = tmp_path / "x.weights.h5"
     assert main(["import-weights", "--auto", str(relu6), "--out", str(out)]) == 0

@@ -23,22 +23,22 @@ def of_model(model: keras.Model, network: Network) -> Trained:
     return summary(network, network.namings[0], _activations(model, layout), _epsilons(model, layout))
 
 
-def differences(model: keras.Model, layout: Layout, modules: Mapping[str, str], epsilon: float | None) -> str:
+def differences(model: keras.Model, layout: Layout | None, modules: Mapping[str, str], epsilon: float | None) -> str:
     """What the model has that its weights were not trained with, in words; "" if nothing.
 
     Args:
         model: a backbone, or a model that has one in it.
-        layout: of the original's modules.
+        layout: of the original's modules; `None` if the modules are named as ours.
         modules: the original's module -> the activation that it was trained with, as far as it is known.
-        epsilon: of the batch norms; `None` if they are folded away.
+        epsilon: of the batch norms; `None` if they are folded away, or if it is not known.
     """
-    own = _activations(model, layout)
+    own = _activations(model, layout) if layout else activations(model)
     pairs: dict[tuple[str, str], list[str]] = {}
     for module, activation in modules.items():
         if own.get(module, activation) != activation:
             pairs.setdefault((activation, own[module]), []).append(module)
     said = [_pair(trained, here, at) for (trained, here), at in pairs.items()]
-    epsilons = set(_epsilons(model, layout).values())
+    epsilons = set(_epsilons(model, layout).values()) if layout else set()
     if epsilon is not None and any(not math.isclose(epsilon, found) for found in epsilons):
         said.append(f"batch norm epsilon {epsilon:g}, the model has {', '.join(f'{e:g}' for e in sorted(epsilons))}")
     return "; ".join(said)

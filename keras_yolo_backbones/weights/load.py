@@ -22,7 +22,7 @@ from keras_yolo_backbones.weights.layouts import layout_for
 from keras_yolo_backbones.weights.models import recognise_model
 from keras_yolo_backbones.weights.readers.checkpoint import Checkpoint, read_checkpoint
 from keras_yolo_backbones.weights.recognition.identify import Identity, recognise
-from keras_yolo_backbones.weights.recognition.networks import networks
+from keras_yolo_backbones.weights.recognition.networks import Network, networks
 from keras_yolo_backbones.weights.recognition.trained import Trained, of_file, parse
 from keras_yolo_backbones.weights.slots import fill
 
@@ -165,7 +165,7 @@ def _compared(
     naming = network.namings[network.naming(keys)]
     written = parse(facts.provenance)
     if checkpoint.format == "keras" and not written:
-        return of_model(model, network)._replace(stated=False), ""
+        return _compared_layers(model, network, checkpoint, strict)
     trained = written or of_file(network, naming, facts)
     modules = {module: facts.activations[module] for module in naming.activations if module in facts.activations}
     epsilon = None if facts.fused else trained.epsilon
@@ -181,6 +181,22 @@ def _compared(
     if strict:
         raise checkpoint.source.error(f"{reason}; strict=False loads it all the same.")
     return trained, f"{checkpoint.source.path}: {reason}. Its features are not the original's until it is trained."
+
+
+def _compared_layers(
+    model: keras.Model, network: Network, checkpoint: Checkpoint, strict: bool
+) -> tuple[Trained | None, str]:
+    """The same for a file that Keras wrote: a saved model has its activations, weights alone say nothing."""
+    facts = checkpoint.facts
+    said = differences(model, None, facts.activations, None)
+    if not said:
+        return of_model(model, network)._replace(stated=bool(facts.activations)), ""
+    if strict:
+        raise checkpoint.source.error(
+            f"the model in it has {said}; open it with kyb.load_model, or build the model as it was built. "
+            "strict=False loads it all the same."
+        )
+    return None, f"{checkpoint.source.path}: the model in it has {said}."
 
 
 def _provenance(

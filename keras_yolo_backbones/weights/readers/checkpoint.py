@@ -82,7 +82,8 @@ def _read(source: Source) -> Checkpoint:
     if head.startswith(b"PK\3\4"):
         return _archive(source)
     if head.startswith(b"\x89HDF\r\n\x1a\n"):
-        return _keras(source, *read_h5(source))
+        variables, provenance = read_h5(source)
+        return _checkpoint(source, "keras", variables, facts=Facts(provenance=provenance))
     if len(head) > 8 and head[8:9] == b"{" and struct.unpack_from("<Q", head)[0] < 1 << 40:
         entries, metadata = read_safetensors(source)
         facts = Facts(provenance=metadata.get("provenance", ""), **_shapes(entries))
@@ -103,12 +104,9 @@ def _read(source: Source) -> Checkpoint:
 def _archive(source: Source) -> Checkpoint:
     records = read_archive(source)
     if "model.weights.h5" in records:
-        return _keras(source, *read_keras(source, records))
+        variables, facts = read_keras(source, records)
+        return _checkpoint(source, "keras", variables, facts=facts)
     return _checkpoint(source, "torch", *read_torch(source, TorchZip(source, records)))
-
-
-def _keras(source: Source, entries: dict[str, Tensor], provenance: str) -> Checkpoint:
-    return _checkpoint(source, "keras", entries, facts=Facts(provenance=provenance))
 
 
 def _checkpoint(

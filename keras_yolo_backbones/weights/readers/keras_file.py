@@ -13,6 +13,7 @@ from typing import Any
 from keras_yolo_backbones.errors import shown
 from keras_yolo_backbones.marks import texts
 from keras_yolo_backbones.weights.readers.archive import Record, read_record, verify
+from keras_yolo_backbones.weights.readers.facts import Facts
 from keras_yolo_backbones.weights.readers.source import Source
 from keras_yolo_backbones.weights.readers.tensors import DTYPES, Tensor, is_count, is_shape
 
@@ -24,23 +25,54 @@ _MAX_CONFIG = 4 << 20
 _TYPES = {dtype.str: name for name, dtype in DTYPES.items() if name != "bfloat16"}
 
 
-def read_keras(source: Source, records: dict[str, Record]) -> tuple[dict[str, Tensor], str]:
-    """The variables in a `.keras` archive, like `read_h5`."""
+def read_keras(source: Source, records: dict[str, Record]) -> tuple[dict[str, Tensor], Facts]:
+    """The variables in a `.keras` archive, like `read_h5`, and what the archive says of their network."""
     record = records["model.weights.h5"]
     verify(source, record)
     tensors, provenance = read_h5(source, record.offset, record.size)
-    return tensors, provenance or _text(source, records.get("config.json"))
+    config = _config(source, records.get("config.json"))
+    carried = provenance or next((text for _, text in texts(config)), "")
+    return tensors, Facts(provenance=carried, activations=_activations(config))
 
 
-def _text(source: Source, record: Record | None) -> str:
-    """What the first layer of the archive's model carries as provenance; "" if none."""
+def _config(source: Source, record: Record | None) -> Any:
+    """The model's config, as plain data; `None` if there is none that can be read."""
     if record is None or record.size > _MAX_CONFIG:
-        return ""
+        return None
     try:
-        config = json.loads(read_record(source, record))
+        return json.loads(read_record(source, record))
     except (ValueError, RecursionError):
-        return ""
-    return next((text for _, text in texts(config)), "")
+        return None
+
+
+def _activations(config: Any) -> dict[str, str]:
+    """The activation of every module of a backbone, by the names of its layers: `"stem.act"` is that of `"stem"`."""
+    outer = config.get("config") if isinstance(config, dict) else None
+    layers = outer.get("layers") if isinstance(outer, dict) else None
+    found: dict[str, str] = {}
+    for layer in layers if isinstance(layers, list) else []:
+        options = layer.get("config") if isinstance(layer, dict) else None
+        if not isinstance(options, dict):
+            continue
+        name = options.get("name")
+        if isinstance(name, str) and name.endswith(".act"):
+            found[name.removesuffix(".act")] = _activation(layer.get("class_name"), options)
+        elif isinstance(name, str) and name.endswith(".conv"):
+            found.setdefault(name.removesuffix(".conv"), "linear")
+    return found
+
+
+def _activation(kind: Any, options: dict[str, Any]) -> str:
+    """Our name of an activation layer; its class if it is none of ours."""
+    if kind == "Activation":
+        name = shown(str(options.get("activation")))
+        return {"hard_silu": "hard_swish"}.get(name, name)
+    if kind == "ReLU":
+        known = {"None": "relu", "6.0": "relu6"}
+        return known.get(str(options.get("max_value")), "ReLU")
+    if kind == "LeakyReLU":
+        return "leaky_relu" if options.get("negative_slope") == 0.1 else "LeakyReLU"
+    return shown(str(kind))
 
 
 def read_h5(source: Source, start: int = 0, size: int | None = None) -> tuple[dict[str, Tensor], str]:
