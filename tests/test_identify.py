@@ -80,6 +80,22 @@ def test_the_detectors_of_equal_backbones_tell_them_apart():
     assert of_state_dict(shapes | {"model.23.cv2.0.0.conv.weight": (1, 1, 3, 3)})[0] == ("v11-s",)
 
 
+@pytest.mark.parametrize(
+    ("head", "names"),
+    [
+        ({}, ("v12-n", "v12-cls-n")),
+        ({"model.21.cv2.0.0.conv.weight": np.ones((1, 1, 3, 3))}, ("v12-n",)),
+        ({"model.9.conv.conv.weight": np.ones((1, 1, 1, 1)), "model.9.linear.weight": np.ones((1, 1))}, ("v12-cls-n",)),
+    ],
+)
+def test_the_heads_of_equal_backbones_tell_classifiers_from_detectors(tmp_path, head, names):
+    """Their epsilons are different, and no state dict says them."""
+    kernels = {key: np.zeros(shape, np.float16) for key, shape in networks()["v12-n"].kernels.items()}
+    identity = kyb.identify(write_state_dict(tmp_path / "a.pt", kernels | head))
+    assert identity.names == names
+    assert identity.trained.epsilon == {"v12-n": 1e-3, "v12-cls-n": 1e-5}[names[0]]
+
+
 def test_what_no_network_has_is_refused(tmp_path):
     path = write_state_dict(tmp_path / "a.pt", {"fc.weight": np.zeros((4, 4), np.float32)})
     with pytest.raises(kyb.CheckpointError, match="its 1 tensors are those of no network of the zoo"):

@@ -6,8 +6,8 @@ array `input`, or `image` in bytes, and the original's outputs `P2` … `P7`. Fi
 safetensors, those of darknet as .weights too, and read back.
 
 A row a file: what it was identified as, what it says it was trained with, tensors placed, the error of each level,
-max|ours − original| / max|original|, and the same tensors written back bit for bit. The bound is 1e-5 for files, 1e-4
-for golden ones.
+max|ours − original| / max|original|, and the same tensors written back bit for bit. The bound is 1e-5 for files, in
+float64 where float32 exceeds it, and 1e-4 for golden ones.
 """
 
 from __future__ import annotations
@@ -154,11 +154,11 @@ def check(path: Path, label: str, name: str, images: np.ndarray, outputs: dict[s
     shape = (*images.shape[1:3], identity.channels or images.shape[3])
     model = build(identity, name, input_shape=shape, **options)
     loaded = load_weights(model, path, normalize=False)  # the images are what the bare network got
-    found = model(images, training=False) if outputs else {}
-    errors = {
-        level: golden.relative_error(keras.ops.convert_to_numpy(found[level]), output)
-        for level, output in outputs.items()
-    }
+    errors = errors_of(model, images, outputs)
+    if not all(error <= bound for error in errors.values()):  # float64 leaves the original's own rounding alone
+        exact = build(identity, name, input_shape=shape, dtype="float64", **options)
+        load_weights(exact, path, normalize=False)
+        errors = errors_of(exact, images, outputs)
     if not all(error <= bound for error in errors.values()):
         faults.append(f"errors {errors}, more than {bound:.0e}")
     written, differing = (0, []) if identity.facts.fused else write_back(model, path, name or identity.names[0])
@@ -169,6 +169,15 @@ def check(path: Path, label: str, name: str, images: np.ndarray, outputs: dict[s
     trained = f"{loaded.trained}{'' if loaded.trained.stated else ' (assumed)'}" if loaded.trained else ""
     seconds = time.monotonic() - start
     return Row(label, identity.name, call, trained, loaded.placed, errors, written, seconds, faults)
+
+
+def errors_of(model: keras.Model, images: np.ndarray, outputs: dict[str, np.ndarray]) -> dict[str, float]:
+    """max|ours − original| / max|original| of each level."""
+    found = model(images, training=False) if outputs else {}
+    return {
+        level: golden.relative_error(keras.ops.convert_to_numpy(found[level]), output)
+        for level, output in outputs.items()
+    }
 
 
 def write_back(model: keras.Model, path: Path, name: str) -> tuple[int, list[str]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Container, Iterable, Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from keras_yolo_backbones.errors import ArgumentError
@@ -116,7 +116,7 @@ def recognise(checkpoint: Checkpoint) -> Identity:
         names, complete = of_layers(shapes) if format == "keras" else of_state_dict(shapes)
         count, channels = len(shapes), _channels(shapes, names[0], format) if names else 0
     if len(names) > 1:
-        names = _of_task(names, facts.task or _task(shapes))
+        names = _of_task(names, facts.task or _task(shapes, len(networks()[names[0]].kernels)))
     trained = _trained(networks()[names[0]], facts, format, shapes) if names else None
     return Identity(names, complete, format, count, checkpoint.part, channels, facts, trained)
 
@@ -184,9 +184,11 @@ def _told_apart(names: list[str], shapes: Mapping[str, Shape], wanted: int) -> l
     return [name for name in names if networks()[name].family not in _TELLS] or names
 
 
-def _task(keys: Iterable[str]) -> str:
-    """The task that the head is for, as far as the names of its tensors say it."""
-    return "classify" if any(key.endswith(".linear.weight") for key in keys) else ""
+def _task(shapes: Mapping[str, Shape], wanted: int) -> str:
+    """The task of the head after so many kernels of the backbone, by the names of its tensors; "" if there is none."""
+    if any(key.endswith(".linear.weight") for key in shapes):
+        return "classify"
+    return "detect" if sum(len(shape) == 4 for shape in shapes.values()) > wanted else ""
 
 
 def _of_task(names: tuple[str, ...], task: str) -> tuple[str, ...]:
