@@ -159,6 +159,19 @@ def test_newer_protocols_are_read(tmp_path, protocol):
     assert_same(read(writer.write(tmp_path / "a.pt", None, pickle=b"\x80" + bytes([protocol]) + content + b"."))[1])
 
 
+def test_an_archive_without_checksums_is_read(tmp_path):
+    """torch leaves them out when it is told to."""
+    path = write_state_dict(tmp_path / "a.pt", TENSORS)
+    data = bytearray(path.read_bytes())
+    for signature, place in ((b"PK\3\4", 14), (b"PK\1\2", 16)):
+        at = data.find(signature)
+        while at >= 0:
+            data[at + place : at + place + 4] = bytes(4)
+            at = data.find(signature, at + 4)
+    path.write_bytes(data)
+    assert_same(read(path)[1])
+
+
 def test_the_older_format_of_torch(tmp_path):
     writer = Writer()
     content = {"model": writer.state_dict(TENSORS), "epoch": 3}

@@ -102,6 +102,16 @@ def test_words_beside_the_weights(tmp_path):
     assert (facts.image_size, facts.task, facts.channels, facts.averaged) == ((320, 640), "obb", 1, True)
 
 
+def test_words_are_cut_and_hold_no_control_characters(tmp_path):
+    writer = Writer()
+    network = writer.module({"a.weight": np.ones((4, 3, 1, 1), np.float32)})
+    network.attributes["names"] = {0: "car\x1b[2J", 1: "x" * 300}
+    network.attributes["task"] = "\x07detect"
+    facts = facts_of(writer.write(tmp_path / "words.pt", {"model": network, "version": "8\n9"}))
+    assert facts.classes == ("car\\x1b[2J", "x" * 200 + "…")
+    assert (facts.task, facts.version) == ("\\x07detect", "8\\n9")
+
+
 def test_folded_batch_norms_are_seen_in_every_format(tmp_path):
     folded = {f"model.{i}.conv.{part}": np.ones((8, 4, 3, 3)[: 4 if part == "weight" else 1], np.float32)
               for i in (10, 2, 0) for part in ("bias", "weight")}  # fmt: skip

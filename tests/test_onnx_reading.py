@@ -134,6 +134,10 @@ def many_fields() -> bytes:
     return b"\x08\x08\x12\x00" + b"\x42\x00" * 400_000
 
 
+def no_text(name: bytes) -> bytes:
+    return model(metadata={"task": "detect"}).SerializeToString().replace(name, b"\xff" * len(name))
+
+
 def huge_shape() -> bytes:
     made = model()
     made.graph.initializer[0].dims[0] = 1 << 62
@@ -147,6 +151,10 @@ def huge_shape() -> bytes:
         (short(), "with 8 bytes, which its shape does not take"),
         (doubled(), "two values"),
         (model().SerializeToString()[:-40], "it is damaged"),
+        *(
+            (no_text(name), "a name that is no UTF-8")
+            for name in (b"model.0.conv.bias", b"Sigmoid", b"detect", b"task")
+        ),
         (huge_shape(), "which its shape does not take"),
         (many_nodes(), "bytes beside the values"),
         (many_fields(), "bytes beside the values"),
@@ -154,7 +162,22 @@ def huge_shape() -> bytes:
         (b"\x08\x08\x12\x00" + b"\xff" * 20, "is no protocol buffer"),
         (b"\x08\x08\x12\x00" + struct.pack("<B", 0x0B), "is no protocol buffer"),
     ],
-    ids=["external", "short", "doubled", "cut", "huge", "nodes", "fields", "length", "varint", "group"],
+    ids=[
+        "external",
+        "short",
+        "doubled",
+        "cut",
+        "name",
+        "operator",
+        "value",
+        "key",
+        "huge",
+        "nodes",
+        "fields",
+        "length",
+        "varint",
+        "group",
+    ],
 )
 def test_a_hostile_onnx_file_is_refused(tmp_path, content, reason):
     path = tmp_path / "bad.onnx"

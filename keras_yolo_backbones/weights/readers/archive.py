@@ -33,13 +33,13 @@ class Record(NamedTuple):
         name: path inside the archive.
         offset: of the first byte.
         size: bytes.
-        crc: CRC-32 as the directory states it.
+        crc: CRC-32 as the directory states it; `None` in an archive without checksums, an option of torch.
     """
 
     name: str
     offset: int
     size: int
-    crc: int
+    crc: int | None
 
 
 class _Entry(NamedTuple):
@@ -79,8 +79,10 @@ def read_archive(source: Source) -> dict[str, Record]:
     if foreign:
         raise source.error(foreign)
     records, spans = {}, []
+    checked = any(entry.crc for entry in entries.values())
     for name, entry in entries.items():
-        records[name], header = _record(source, name, entry)
+        record, header = _record(source, name, entry)
+        records[name] = record if checked else record._replace(crc=None)
         spans.append((header, records[name].offset + records[name].size))
     _check_spans(source, spans, start)
     return records
@@ -89,13 +91,15 @@ def read_archive(source: Source) -> dict[str, Record]:
 def read_record(source: Source, record: Record) -> bytes:
     """All bytes of a record, its checksum verified."""
     data = source.read(record.offset, record.size)
-    if zlib.crc32(data) != record.crc:
+    if record.crc is not None and zlib.crc32(data) != record.crc:
         raise _wrong_crc(source, record)
     return data
 
 
 def verify(source: Source, record: Record) -> None:
     """Check a record's CRC without holding the record in memory."""
+    if record.crc is None:
+        return
     crc = 0
     for chunk in source.chunks(record.offset, record.size):
         crc = zlib.crc32(chunk, crc)

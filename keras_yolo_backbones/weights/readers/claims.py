@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from keras_yolo_backbones.errors import shown
 from keras_yolo_backbones.weights.readers.pickles.values import Stub, as_dict
 
 _WRAPPERS = ("module", "_orig_mod", "model")
@@ -84,7 +85,7 @@ def _mapping(value: Any) -> dict[Any, Any]:
 
 
 def _text(value: Any) -> str:
-    return value[:_MAX_TEXT] if isinstance(value, str) else ""
+    return shown(value, _MAX_TEXT) if isinstance(value, str) else ""
 
 
 def _classes(names: Any) -> tuple[str, ...]:

@@ -9,7 +9,8 @@ from typing import Any
 
 @dataclasses.dataclass(frozen=True)
 class Facts:
-    """What a file says of its network; empty or `None` where it says nothing. Everything here is a stranger's claim.
+    """What a file says of its network; empty or `None` where it says nothing. Everything here is a stranger's claim;
+    texts are cut and hold no control characters.
 
     Module paths are those of the tensors: `"model.9.cv1"` beside `"model.9.cv1.conv.weight"`.
 

@@ -6,6 +6,7 @@ The large values are cut out of the protocol buffer first, so that the onnx pack
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from typing import Any
 
 from keras_yolo_backbones.errors import shown
@@ -53,6 +54,8 @@ def read_onnx(source: Source) -> tuple[dict[str, Tensor], Facts]:
         raise source.error(f"looks like ONNX, but {shown(error)}: it is damaged; download it again.") from None
     graph = model.graph
     source.budget.spend(len(graph.node) + len(graph.initializer))
+    if not all(isinstance(text, str) for text in _texts(model)):
+        raise source.error("looks like ONNX, but holds a name that is no UTF-8: it is damaged; download it again.")
     renamed = names_of(graph)
     tensors = {}
     for entry, value in zip(graph.initializer, values, strict=True):
@@ -68,6 +71,16 @@ def read_onnx(source: Source) -> tuple[dict[str, Tensor], Facts]:
         )
     scalars = {name: float(tensor.array().item()) for name, tensor in tensors.items() if tensor.size == 1}
     return tensors, Facts(activations(graph, renamed, scalars, source.budget), **_stated(model), **of_shapes(shapes))
+
+
+def _texts(model: Any) -> Iterator[Any]:
+    """Every text that is read here. The protobuf library returns one that is no UTF-8 as bytes."""
+    for node in model.graph.node:
+        yield from (node.name, node.op_type, *node.input, *node.output)
+        yield from (attribute.name for attribute in node.attribute)
+    yield from (entry.name for entry in model.graph.initializer)
+    for entry in model.metadata_props:
+        yield from (entry.key, entry.value)
 
 
 def _tensor(source: Source, entry: Any, value: Span | None) -> Tensor | None:
@@ -87,10 +100,10 @@ def _stated(model: Any) -> dict[str, Any]:
     said = {entry.key: entry.value for entry in model.metadata_props}
     sides = re.fullmatch(r"\[(\d{1,6}), ?(\d{1,6})\]", said.get("imgsz", "")[:40])
     return {
-        "classes": tuple((a or b)[:_MAX_TEXT] for a, b in _CLASS.findall(said.get("names", "")[:_MAX_NAMES])),
-        "task": said.get("task", "")[:_MAX_TEXT],
-        "version": said.get("version", "")[:_MAX_TEXT],
-        "date": said.get("date", "")[:_MAX_TEXT],
-        "licence": said.get("license", "")[:_MAX_TEXT],
+        "classes": tuple(shown(a or b, _MAX_TEXT) for a, b in _CLASS.findall(said.get("names", "")[:_MAX_NAMES])),
+        "task": shown(said.get("task", ""), _MAX_TEXT),
+        "version": shown(said.get("version", ""), _MAX_TEXT),
+        "date": shown(said.get("date", ""), _MAX_TEXT),
+        "licence": shown(said.get("license", ""), _MAX_TEXT),
         "image_size": (int(sides[1]), int(sides[2])) if sides else None,
     }
