@@ -11,6 +11,7 @@ import keras
 from keras_yolo_backbones.errors import ArgumentError, one_of
 from keras_yolo_backbones.families import FAMILIES, Family, Origin, Release
 from keras_yolo_backbones.families.frame.release import Published
+from keras_yolo_backbones.families.frame.scale import Multiples
 
 
 class Variant(NamedTuple):
@@ -21,12 +22,14 @@ class Variant(NamedTuple):
         family: its family.
         release: key of `family.releases`.
         size: key of the release's sizes.
+        multiples: what a user asked for in place of the size's own.
     """
 
     name: str
     family: Family
     release: str
     size: str
+    multiples: Multiples = Multiples()
 
     @property
     def published(self) -> Release:
@@ -36,7 +39,7 @@ class Variant(NamedTuple):
     @property
     def spec(self) -> Any:
         """Its row of the release's size table."""
-        return self.published.sizes[self.size]
+        return self.multiples.scaled(self.published.sizes[self.size], self.name)
 
     @property
     def origins(self) -> list[Origin]:
@@ -62,7 +65,8 @@ def variants() -> dict[str, Variant]:
 def find(name: str) -> Variant:
     """The network called `name`; a family's name alone stands for its default size.
 
-    The originals' own names are understood too: `"yolov8n"`, `"yolo11n"`, `"yolov5su"`, `"yolov8n-seg.pt"`.
+    `"v8-s-w0.125-d0.33"` is v8-s with that width and depth; `-c512` is a channel cap. The originals' own names are
+    understood too: `"yolov8n"`, `"yolo11n"`, `"yolov5su"`, `"yolov8n-seg.pt"`.
 
     Raises:
         ArgumentError: there is none; the message names the nearest.
@@ -70,6 +74,9 @@ def find(name: str) -> Variant:
     known = variants()
     if name in known:
         return known[name]
+    base, multiples = Multiples.of(str(name))
+    if base in known and any(multiples):
+        return known[base]._replace(name=name, multiples=multiples)
     family = FAMILIES.get(name)
     if family:
         return known[family.variant(family.default_size)]
@@ -137,8 +144,9 @@ def create(name: str, **options: Any) -> keras.Model:
         ArgumentError: an unknown name or a value that is not allowed.
     """
     variant = find(name)
-    for said in ("size", "release"):
+    scaled = {key: value for key, value in variant.multiples._asdict().items() if value is not None}
+    for said in ("size", "release", *scaled):
         if said in options:
             raise ArgumentError(f"{said}={options[said]!r}: the name {name!r} says the {said} already.")
     variant.family.check_options(options)
-    return variant.family(variant.size, release=variant.release or None, **options)
+    return variant.family(variant.size, release=variant.release or None, **scaled, **options)

@@ -216,3 +216,53 @@ def test_gradients_reach_every_weight():
     gradients = tape.gradient(loss, model.trainable_variables)
     assert len(gradients) == 31 * 3
     assert all(gradient is not None and np.isfinite(gradient).all() for gradient in gradients)
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "channels", "like"),
+    [
+        ("v8", {"width": 0.125, "depth": 0.33}, [16, 32, 64, 128], None),
+        ("v8-s", {"width": 0.25}, [32, 64, 128, 256], "v8-n"),
+        ("v5-s", {"depth": 0.67, "width": 0.75}, [96, 192, 384, 768], "v5-m"),
+        ("v10-l", {"max_channels": 256, "depth": 0.33, "width": 0.5}, [64, 128, 128, 128], None),
+        ("yolox-s", {"width": 0.3}, [38, 76, 152, 304], None),
+        ("rtmdet-s", {"width": 0.3}, [38, 76, 153, 307], None),
+        ("ppyoloe-s", {"width": 0.25}, [32, 64, 128, 256], None),
+    ],
+)
+def test_any_width_and_depth(name, options, channels, like):
+    model = kyb.create(name, levels=("P2", "P3", "P4", "P5"), input_shape=(64, 64, 3), **options)
+    assert [level.channels for level in kyb.pyramid(model)] == channels
+    by_name = kyb.create(model.name, levels=("P2", "P3", "P4", "P5"), input_shape=(64, 64, 3))
+    assert [layer.name for layer in by_name.layers] == [layer.name for layer in model.layers]
+    assert parameters(by_name) == parameters(model)
+    if like:
+        assert parameters(model) == ORIGINALS[like]["parameters"]
+
+
+def test_weights_of_any_width_go_out_and_in(tmp_path):
+    model = kyb.v8("n", width=0.125, depth=0.67, input_shape=(64, 64, 3))
+    assert model.name == "v8-n-w0.125-d0.67"
+    kyb.export_weights(model, tmp_path / "a.safetensors")
+    other = kyb.v8("n", width=0.125, depth=0.67, input_shape=(64, 64, 3))
+    loaded = kyb.load_weights(other, tmp_path / "a.safetensors")
+    assert (loaded.ignored, loaded.unplaced, loaded.initial) == ((), (), ())
+    images = np.random.default_rng(0).random((1, 64, 64, 3), np.float32)
+    for level, value in model(images).items():
+        np.testing.assert_array_equal(np.asarray(value), np.asarray(other(images)[level]))
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        ("v8-n", {"width": 0}, "width must be a positive number such as 0.25, or None, not 0"),
+        ("v8-n", {"depth": "1"}, "depth must be a positive number such as 0.25, or None, not '1'"),
+        ("v8-n", {"max_channels": 1.5}, "max_channels must be a positive integer or None, not 1.5"),
+        ("v9-t", {"width": 0.5}, "width: v9-t has a table of its own, no multiples; v5, v6, "),
+        ("v12-n", {"width": 0.1}, "area attention on 28 channels: expected a multiple of 32; change width"),
+        ("v8-n-w0.5", {"width": 0.1}, "width=0.1: the name 'v8-n-w0.5' says the width already"),
+    ],
+)
+def test_widths_and_depths_that_do_not_go(name, options, message):
+    with pytest.raises(kyb.ArgumentError, match=message):
+        kyb.create(name, input_shape=(64, 64, 3), **options)

@@ -15,6 +15,7 @@ from keras_yolo_backbones.blocks.conv import conv, depthwise, split_conv
 from keras_yolo_backbones.blocks.csp import add, chain, merge
 from keras_yolo_backbones.blocks.layers import LearnedScale, MatMul, ReshapeLike, SplitAreas
 from keras_yolo_backbones.blocks.style import Style
+from keras_yolo_backbones.errors import ArgumentError
 
 AREA_HEAD = 32
 """Channels of q, k and v in each head of area attention."""
@@ -93,6 +94,8 @@ def feed_forward(x: keras.KerasTensor, hidden: int, *, style: Style, name: str) 
 def psa_unit(x: keras.KerasTensor, channels: int, *, style: Style, name: str) -> keras.KerasTensor:
     """x + attention, then x + feed-forward; heads of about 64 channels, q and k half as wide."""
     heads = max(channels // 64, 1)
+    if channels % heads or channels // heads % 2:
+        raise ArgumentError(f"attention on {channels} channels: they do not divide among {heads} heads; change width.")
     y = attention(x, heads=heads, key=channels // heads // 2, style=style, name=f"{name}.attn")
     x = add(x, y, style=style, name=f"{name}.attn")
     return feed_forward(x, 2 * channels, style=style, name=f"{name}.ffn")
@@ -119,6 +122,10 @@ def area_unit(
 ) -> keras.KerasTensor:
     """x + attention within areas, then x + feed-forward of `ratio` times the channels."""
     heads = channels // AREA_HEAD
+    if not heads or channels % AREA_HEAD:
+        raise ArgumentError(
+            f"area attention on {channels} channels: expected a multiple of {AREA_HEAD}; change width or max_channels."
+        )
     y = attention(x, heads=heads, key=AREA_HEAD, areas=areas, position=position, style=style, name=f"{name}.attn")
     x = add(x, y, style=style, name=f"{name}.attn")
     return feed_forward(x, int(channels * ratio), style=style, name=f"{name}.mlp")

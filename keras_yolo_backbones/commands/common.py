@@ -30,6 +30,9 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
     context.add_argument("--no-spp", action="store_true", help="leave the context block out")
     context.add_argument("--linear-spp", action="store_true", help="no activation in the first conv of the SPP or SPPF")
     group.add_argument("--epsilon", type=float, help="of batch normalization; the family's own by default")
+    group.add_argument("--width", type=float, help="multiplies channels, in place of the size's own")
+    group.add_argument("--depth", type=float, help="multiplies the units of each stage, likewise")
+    group.add_argument("--max-channels", type=int, metavar="N", help="caps channels before they are multiplied")
     group.add_argument("--neck-channels", type=int, metavar="N", help="project every level to N channels")
     group.add_argument("--include-rescaling", action="store_true", help="take pixels 0…255, divide in the graph")
 
@@ -46,6 +49,9 @@ def build_model(args: argparse.Namespace) -> keras.Model:
         activation=args.activation,
         spp="linear" if args.linear_spp else not args.no_spp,
         epsilon=args.epsilon,
+        width=args.width,
+        depth=args.depth,
+        max_channels=args.max_channels,
         neck_channels=args.neck_channels,
         include_rescaling=args.include_rescaling,
         **options,

@@ -41,6 +41,10 @@ class Csp(Scale):
 
     spatial: Callable[..., keras.KerasTensor] = conv
 
+    def channels(self, base: int) -> int:
+        """Channels of a layer that has `base` at width 1: a multiple of the stem's, which are rounded down."""
+        return int(64 * self.width) * base // 64
+
 
 @dataclasses.dataclass(frozen=True)
 class Darknet:

@@ -12,7 +12,7 @@ import numpy as np
 from keras_yolo_backbones.errors import ArgumentError
 from keras_yolo_backbones.registry import Variant
 from keras_yolo_backbones.weights.channels import adapted, stem_keys
-from keras_yolo_backbones.weights.layouts import layout_for
+from keras_yolo_backbones.weights.layouts import layout_for, network_of
 from keras_yolo_backbones.weights.mapping import slots
 from keras_yolo_backbones.weights.readers import darknet
 from keras_yolo_backbones.weights.readers.checkpoint import Checkpoint
@@ -20,7 +20,6 @@ from keras_yolo_backbones.weights.readers.tensors import Tensors
 from keras_yolo_backbones.weights.recognition import darknet_files
 from keras_yolo_backbones.weights.recognition.folded import folded_keys, found_under
 from keras_yolo_backbones.weights.recognition.identify import Identity, recognise
-from keras_yolo_backbones.weights.recognition.networks import networks
 from keras_yolo_backbones.weights.recognition.trained import builder_call
 from keras_yolo_backbones.weights.slots import Slot, mismatches, some
 from keras_yolo_backbones.weights.variables import keras_slots
@@ -69,7 +68,7 @@ def fit_keras(model: keras.Model, variant: Variant | None, checkpoint: Checkpoin
     """
     found, tensors = keras_slots(model), checkpoint.tensors
     if adapt_stem and variant:
-        found = adapted(found, networks()[variant.name])
+        found = adapted(found, network_of(variant))
     names = {slot.key for slot in found}
     return Fit(
         [slot for slot in found if slot.key in tensors],
@@ -91,7 +90,7 @@ def fit_original(model: keras.Model, variant: Variant, checkpoint: Checkpoint, s
     if checkpoint.facts.fused:
         found = [dataclasses.replace(slot, key=found_under(slot.key, tensors.shapes)) for slot in found]
     if adapt_stem:
-        found = adapted(found, networks()[variant.name])
+        found = adapted(found, network_of(variant))
     used = {slot.key for slot in found}
     others = [key for key in tensors if key not in used and not key.endswith("num_batches_tracked")]
     return Fit(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Container
 
 import keras
@@ -29,7 +30,12 @@ def layouts_of(variant: Variant) -> list[Layout]:
 
 def layout_for(variant: Variant, keys: Container[str]) -> Layout:
     """The layout of a file with these state-dict keys, see `Network.naming`."""
-    return layouts_of(variant)[networks()[variant.name].naming(keys)]
+    return layouts_of(variant)[network_of(variant).naming(keys)]
+
+
+def network_of(variant: Variant) -> Network:
+    """What is known of a network: from the table, or measured if the user gave it multiples of his own."""
+    return networks().get(variant.name) or _measured(variant.name)
 
 
 def measured(name: str) -> Network:
@@ -52,6 +58,11 @@ def measured(name: str) -> Network:
         {slot.path.removesuffix(".kernel"): slot.key for slot in slots(model, layouts[0])[0] if _is_whole_kernel(slot)},
         next(layer.name for layer in model.layers if hasattr(layer, "kernel")),
     )
+
+
+@functools.cache
+def _measured(name: str) -> Network:
+    return measured(name)
 
 
 def _naming(model: keras.Model, layout: Layout, context: str) -> Naming:

@@ -18,11 +18,11 @@ from keras_yolo_backbones.registry import Variant, find
 from keras_yolo_backbones.weights.agreement import differences, how_to_build, of_model
 from keras_yolo_backbones.weights.conventions import images_of, settle
 from keras_yolo_backbones.weights.fit import check_fit, fit_keras, fit_original
-from keras_yolo_backbones.weights.layouts import layout_for
+from keras_yolo_backbones.weights.layouts import layout_for, network_of
 from keras_yolo_backbones.weights.models import recognise_model
 from keras_yolo_backbones.weights.readers.checkpoint import Checkpoint, read_checkpoint
 from keras_yolo_backbones.weights.recognition.identify import Identity, recognise
-from keras_yolo_backbones.weights.recognition.networks import Network, networks
+from keras_yolo_backbones.weights.recognition.networks import Network
 from keras_yolo_backbones.weights.recognition.trained import Trained, of_file, parse
 from keras_yolo_backbones.weights.slots import fill
 
@@ -161,7 +161,7 @@ def _compared(
     """
     if variant is None:
         return None, ""
-    network, facts = networks()[variant.name], checkpoint.facts
+    network, facts = network_of(variant), checkpoint.facts
     naming = network.namings[network.naming(keys)]
     written = parse(facts.provenance)
     if checkpoint.format == "keras" and not written:

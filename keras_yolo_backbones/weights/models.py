@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import keras
 
+from keras_yolo_backbones.families.frame.scale import Multiples
+from keras_yolo_backbones.registry import create
 from keras_yolo_backbones.weights.recognition.identify import of_layers
 from keras_yolo_backbones.weights.recognition.networks import networks
 
@@ -16,6 +20,20 @@ def recognise_model(model: keras.Model) -> tuple[str, ...]:
     shapes = {f"{layer.name}/0": tuple(layer.weights[0].shape) for layer in model.layers if layer.weights}
     if model.name in of_layers(shapes, only=model.name)[0]:
         return (model.name,)
+    if _is_scaled(model, shapes):
+        return (model.name,)
     names, _ = of_layers(shapes)
     telling = any(layer.name == _TELLING_LAYER for layer in model.layers)
     return tuple(name for name in names if (networks()[name].family == "v26") == telling) or names
+
+
+def _is_scaled(model: keras.Model, shapes: Mapping[str, tuple[int, ...]]) -> bool:
+    """Whether `model` is a network with multiples of the user's own, which its name says."""
+    base, multiples = Multiples.of(model.name)
+    if base not in networks() or not any(multiples):
+        return False
+    with keras.StatelessScope():
+        like = create(model.name, input_shape=(None, None, model.inputs[0].shape[-1]))
+    wanted = {f"{layer.name}/0": tuple(layer.weights[0].shape) for layer in like.layers if layer.weights}
+    shared = wanted.keys() & shapes.keys()
+    return bool(shared) and all(wanted[key] == shapes[key] for key in shared)

@@ -17,11 +17,10 @@ from keras_yolo_backbones.provenance import get_provenance, weights_digest
 from keras_yolo_backbones.registry import find
 from keras_yolo_backbones.weights.agreement import of_model
 from keras_yolo_backbones.weights.conventions import original_stem
-from keras_yolo_backbones.weights.layouts import layout_of
+from keras_yolo_backbones.weights.layouts import layout_of, network_of
 from keras_yolo_backbones.weights.load import UNTRAINED
 from keras_yolo_backbones.weights.mapping import gather, slots
 from keras_yolo_backbones.weights.models import recognise_model
-from keras_yolo_backbones.weights.recognition.networks import networks
 from keras_yolo_backbones.weights.slots import some
 
 
@@ -100,7 +99,7 @@ def _said(model: keras.Model, original: Preprocessing | None = None) -> str:
     if not names or fused:
         return provenance.as_json() if provenance else ""
     network = provenance.network if provenance and provenance.network in names else names[0]
-    own = of_model(model, networks()[network]).as_data()
+    own = of_model(model, network_of(find(network))).as_data()
     if provenance is None:
         return json.dumps(own)
     if getattr(model, UNTRAINED, "") == weights_digest(model):

@@ -12,6 +12,7 @@ import keras
 from keras_yolo_backbones.blocks import check_activation, conv
 from keras_yolo_backbones.errors import ArgumentError, one_of
 from keras_yolo_backbones.families.frame.release import Origin, Published, Release, Spec
+from keras_yolo_backbones.families.frame.scale import Multiples
 from keras_yolo_backbones.preprocessing import Preprocessing
 
 __all__ = ["Family", "Origin", "Published", "Release"]
@@ -28,6 +29,9 @@ Args:
     spp: keep the context block on top (SPP, SPPF, PSA, …); `False` leaves the plain last stage. `"linear"` is an SPP
         or SPPF whose first conv has no activation, as some newer versions of the originals train it.
     epsilon: batch normalization's epsilon; `None` keeps the family's own.
+    width: multiplies all channels, in place of the size's own; for the families that are scaled so.
+    depth: multiplies the units of each stage, likewise.
+    max_channels: caps the channels before they are multiplied, likewise.
     neck_channels: put a 1×1 conv-BN-activation with so many filters on every level.
     sync_batchnorm: batch statistics over all replicas of a distribution strategy.
     include_rescaling: take pixels 0…255 and divide by 255 in the graph; otherwise inputs are RGB in [0, 1].
@@ -110,6 +114,9 @@ class Family:
         activation: str | None = None,
         spp: bool | str = True,
         epsilon: float | None = None,
+        width: float | None = None,
+        depth: float | None = None,
+        max_channels: int | None = None,
         neck_channels: int | None = None,
         sync_batchnorm: bool = False,
         include_rescaling: bool = False,
@@ -121,7 +128,8 @@ class Family:
         self.check_options(unknown)
         size = self.default_size if size is None else size
         published = self.release(release)
-        spec = self.spec(size, release)
+        multiples = Multiples.checked(width, depth, max_channels)
+        spec = multiples.scaled(self.spec(size, release), self.variant(size, release))
         levels = self._check_levels(levels, spec, published)
         self._check_spp(spp, size, published)
         style = dataclasses.replace(published.style, synchronized=sync_batchnorm, dtype=dtype)
@@ -142,7 +150,7 @@ class Family:
             outputs = {k: conv(x, neck_channels, style=style, name=f"neck.{k}") for k, x in outputs.items()}
         sources = [images] if input_tensor is None else keras.utils.get_source_inputs(input_tensor)
         inputs = sources[0] if len(sources) == 1 else sources
-        return keras.Model(inputs, outputs, name=name or self.variant(size, release))
+        return keras.Model(inputs, outputs, name=name or f"{self.variant(size, release)}{multiples}")
 
     def check_options(self, options: Iterable[str]) -> None:
         """Raise `ArgumentError` for a name that is no option of the builders."""
