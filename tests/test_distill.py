@@ -112,7 +112,7 @@ def test_the_checkpoint_of_another_run_is_refused(teacher, photographs, tmp_path
 
 def test_learned_ranges_undo_what_wrong_images_did(teacher, photographs, tmp_path):
     """Ranges of half the width clip; weights alone can make up for some of that, ranges that are learned for most."""
-    right = kyb.quantization.plan(teacher, photographs)
+    right = kyb.quantization.plan(teacher, photographs, method="minmax")
     halved = {name: (low / 2, high / 2) for name, (low, high) in right.ranges.items() if name != "images"}
     wrong = dataclasses.replace(right, ranges={**right.ranges, **halved})
     losses = {}

@@ -23,7 +23,7 @@ def v8(photographs):
 
 @pytest.fixture(scope="module")
 def plan(v8, photographs):
-    return kyb.quantization.plan(v8, photographs)
+    return kyb.quantization.plan(v8, photographs, method="minmax")
 
 
 def test_everything_that_meets_in_a_concat_shares_one_range(plan):

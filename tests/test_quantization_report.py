@@ -21,7 +21,7 @@ def model(photographs):
 
 @pytest.fixture(scope="module")
 def plan(model, photographs):
-    return kyb.quantization.plan(model, photographs)
+    return kyb.quantization.plan(model, photographs, method="minmax")
 
 
 def test_a_hurt_layer_is_named(model, plan, photographs, tmp_path):

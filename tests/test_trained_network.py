@@ -42,7 +42,7 @@ def share_within(path, aware, images, steps):
 def test_the_file_follows_its_model_within_two_steps(digits_example, activation, least, tmp_path):
     data, detector = digits_example
     model = trained(detector, activation)
-    aware = kyb.quantize_aware(model, data.make_digits(64, seed=1000, training=True).images)
+    aware = kyb.quantize_aware(model, data.make_digits(64, seed=1000, training=True).images, method="minmax")
     file = kyb.export_tflite(aware, tmp_path / "file.tflite")
     images = np.float32(data.make_digits(16, seed=2000, training=False).images) / 255
     found = share_within(file.path, aware, images, 2)

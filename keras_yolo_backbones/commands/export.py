@@ -53,7 +53,7 @@ def add(subparsers: argparse._SubParsersAction) -> None:
     tflite = parser.add_argument_group("tflite")
     tflite.add_argument("--precision", default="float32", help="float32, float16, dynamic or int8")
     tflite.add_argument("--calibration", metavar="DIR", help="for int8: a folder of photographs, or a plan's .json")
-    tflite.add_argument("--method", help="how int8 ranges are chosen: minmax (default), percentile or mse")
+    tflite.add_argument("--method", help="how int8 ranges are chosen: minmax (default), auto, percentile or mse")
     tflite.add_argument("--input-type", help="of an int8 file: int8 (default), uint8 or float32")
     tflite.add_argument(
         "--keep-float", nargs="+", default=[], metavar="LAYER", help="layers that stay float in an int8 file"

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 EXAMPLES = """\
 examples:
   kyb quantize v8-s --activation relu6 --weights my-v8s.weights.h5 --images photos/ --out build/
-  kyb quantize v8-s --weights my-v8s.weights.h5 --images photos/ --epochs 0 --method mse --out build/
+  kyb quantize v8-s --weights my-v8s.weights.h5 --images photos/ --epochs 0 --method auto --out build/
   kyb quantize v8-s --weights my-v8s.weights.h5 --images photos/ --keep-float stage5 'spp.cv?' --out build/
 """
 
@@ -43,7 +43,9 @@ def add(subparsers: argparse._SubParsersAction) -> None:
     parser.add_argument("--epochs", type=int, default=10, help="of tuning; 0 leaves the weights as they are")
     parser.add_argument("--batch-size", type=int, default=8)
     parser.add_argument("--learning-rate", type=float, default=3e-5)
-    parser.add_argument("--method", default="minmax", help="of the ranges: minmax (default), percentile or mse")
+    parser.add_argument(
+        "--method", default="minmax", help="how ranges are chosen: minmax (default), auto, percentile or mse"
+    )
     parser.add_argument("--learn-ranges", action="store_true", help="let tuning move the ranges of activations too")
     parser.add_argument(
         "--keep-float", nargs="+", default=[], metavar="LAYER", help="layers that stay float, as the report names them"

@@ -148,7 +148,7 @@ class _FakeQuantization:
 
     def _quantized(self, layer: keras.Layer) -> keras.Layer:
         kind, _ = QUANTIZED[type(layer)]
-        return copied(layer, kind, weights=clipped(self._plan, layer), input_step=self._input_step(layer))
+        return copied(layer, kind, weights=planned(self._plan, layer), input_step=self._input_step(layer))
 
     def _input_step(self, layer: keras.Layer) -> float | None:
         """The step of a layer's input; `None` if its calls have different ones or training moves it."""
@@ -158,8 +158,8 @@ class _FakeQuantization:
         return steps.pop() if fixed and len(steps) == 1 else None
 
 
-def clipped(plan: Plan, layer: keras.Layer) -> list[np.ndarray]:
-    """The weights of a layer of a lowered model, its kernel cut off where the plan says.
+def planned(plan: Plan, layer: keras.Layer) -> list[np.ndarray]:
+    """The weights of a layer of a lowered model: its kernel clipped, its bias shifted as the plan says.
 
     Raises:
         CalibrationError: the plan has no such kernel.
@@ -173,4 +173,6 @@ def clipped(plan: Plan, layer: keras.Layer) -> list[np.ndarray]:
     if limits.size != np.prod(shape):
         raise CalibrationError(f"the plan for {plan.model!r} has no kernel {layer.name!r} of this size.")
     bounds = limits.reshape(shape)
+    if layer.name in plan.biases:
+        rest = [rest[0] + np.float32(plan.biases[layer.name])]
     return [np.clip(kernel, -bounds, bounds), *rest]

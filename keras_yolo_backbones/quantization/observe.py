@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 
 import keras
@@ -97,7 +98,9 @@ NARROWING: dict[str, Callable[[np.ndarray, Range], Range] | None] = {
 """Method -> how it narrows the range from minimum to maximum, given a histogram over it."""
 
 
-def kernel_limits(kernel: np.ndarray, axes: tuple[int, ...], *, least_error: bool) -> np.ndarray:
+def kernel_limits(
+    kernel: np.ndarray, axes: tuple[int, ...], *, least_error: bool, powers: np.ndarray | None = None
+) -> np.ndarray:
     """For each output channel the largest weight that int8 represents: the channel's largest, or the one with the
     least squared error.
 
@@ -105,6 +108,7 @@ def kernel_limits(kernel: np.ndarray, axes: tuple[int, ...], *, least_error: boo
         kernel: float.
         axes: those that run over output channels.
         least_error: whether clipping is allowed.
+        powers: mean square of each input channel, by which errors of its weights count; all alike by default.
     """
     rank = kernel.ndim
     channels = [axis % rank for axis in axes]
@@ -113,8 +117,11 @@ def kernel_limits(kernel: np.ndarray, axes: tuple[int, ...], *, least_error: boo
     largest = np.abs(flat).max(axis=0)
     if not least_error:
         return largest
+    weights = np.ones(len(flat))
+    if powers is not None and len(channels) == 1 and len(flat) == len(powers) * math.prod(kernel.shape[:-2]):
+        weights = np.resize(powers, len(flat))  # rows are ordered (height, width, input channel)
     errors = []
     for shrink in _SHRINKS:
         step = np.maximum(shrink * largest / 127, 1e-12)
-        errors.append(np.square(flat - np.clip(np.rint(flat / step), -127, 127) * step).sum(axis=0))
+        errors.append(weights @ np.square(flat - np.clip(np.rint(flat / step), -127, 127) * step))
     return largest * _SHRINKS[np.argmin(errors, axis=0)]

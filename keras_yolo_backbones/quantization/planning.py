@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 from typing import Any
 
 import keras
@@ -9,19 +11,22 @@ import numpy as np
 
 from keras_yolo_backbones.arguments import check_model
 from keras_yolo_backbones.errors import ArgumentError, one_of
-from keras_yolo_backbones.graph.ir import Value
+from keras_yolo_backbones.graph.ir import Graph, Node, Value
 from keras_yolo_backbones.graph.read import read
 from keras_yolo_backbones.graph.rewrite import keep, rebuild
 from keras_yolo_backbones.graph.running import require_tensorflow
 from keras_yolo_backbones.graph.signature import image_input
-from keras_yolo_backbones.quantization.calibration import calibration_images
+from keras_yolo_backbones.quantization.biases import mean_shifts
+from keras_yolo_backbones.quantization.calibration import Calibration, calibration_images
+from keras_yolo_backbones.quantization.choosing import Weighed, choose, evenly, watch
 from keras_yolo_backbones.quantization.kernels import QUANTIZED
 from keras_yolo_backbones.quantization.layers import FakeQuant
 from keras_yolo_backbones.quantization.lower import lower, tensor_names
 from keras_yolo_backbones.quantization.observe import NARROWING, extremes, histograms, kernel_limits
-from keras_yolo_backbones.quantization.ranges import Plan, balanced
+from keras_yolo_backbones.quantization.ranges import Plan, Range, balanced
 from keras_yolo_backbones.quantization.scales import Scales
 
+METHODS = ("auto", *NARROWING)
 DEFAULT_METHOD = "minmax"
 
 
@@ -38,9 +43,10 @@ def plan(
     Args:
         model: a float functional model with one image input: a backbone, or one with a neck and head. Untouched.
         calibration: representative images: a folder, an array or an iterable of batches; see `calibration_images`.
-        method: of the ranges of activations: `"minmax"`, the smallest and largest value seen; `"percentile"`, which
-            leaves out one value in 100 000 at either end; or `"mse"`, which clips where that gives the least squared
-            error, kernels too.
+        method: how ranges are chosen. `"auto"`: by the error that they cause at the outputs of the network, those of
+            kernels too; biases then take out the shift that rounding leaves in the mean of a channel. `"minmax"`: the
+            smallest and largest value seen. `"percentile"`: the same without one value in 100 000 at either end.
+            `"mse"`: by the squared error of the tensor itself, those of kernels too.
         image_size: side or (height, width), for a model that leaves them open.
         symmetric: zero in the middle of every range, so that all zero points are 0, as TensorRT asks. One-sided tensors
             (images, ReLU) then have half as many steps. Sigmoid and softmax keep the scale that TFLite fixes.
@@ -72,8 +78,8 @@ def plan_lowered(
     symmetric: bool = False,
 ) -> Plan:
     """`plan`, given what `lower` made of the model."""
-    if method not in NARROWING:
-        raise one_of("method", method, NARROWING)
+    if method not in METHODS:
+        raise one_of("method", method, METHODS)
     images = image_input(model)
     samples = calibration_images(calibration, shape=images.sized(image_size), preprocessing=images.preprocessing)
     graph = read(primitive)
@@ -82,28 +88,76 @@ def plan_lowered(
     groups = {node: names[scales.group(node)] for node in kept}
     ranges = {groups[node]: fixed for node in kept if (fixed := scales.fixed(node))}
     seen = [node for node in kept if scales.rounds(node) and groups[node] not in ranges]
-    watched = rebuild(graph, keep, outputs=[Value(node, 0) for node in seen])
-    measured = extremes(watched, [groups[node] for node in seen], samples)
-    if symmetric:
-        measured = {group: balanced(bounds) for group, bounds in measured.items()}
-    narrow = NARROWING[method]
-    if narrow is not None:
-        counts = histograms(watched, [groups[node] for node in seen], measured, samples)
-        measured = {group: narrow(counts[group], bounds) for group, bounds in measured.items()}
-        if symmetric:
-            measured = {group: balanced(bounds) for group, bounds in measured.items()}
-    ranges |= measured
-    return Plan(
+    observed = _Observed(graph, seen, [groups[node] for node in seen], samples, symmetric)
+    errors = observed.weighed() if method == "auto" else None
+    ranges |= observed.least_error(errors) if errors else observed.narrowed(method)
+    made = Plan(
         model=model.name,
         method=method,
         images=len(samples),
         tensors={names[node]: groups[node] for node in kept},
         ranges={group: ranges[group] for group in dict.fromkeys(groups.values())},
-        kernels={layer.name: _limits(layer, method) for layer in primitive.layers if type(layer) in QUANTIZED},
+        kernels={
+            layer.name: _limits(layer, method, errors.powers[layer.name] if errors else None)
+            for layer in primitive.layers
+            if type(layer) in QUANTIZED
+        },
     )
+    if errors is None:
+        return made
+    return dataclasses.replace(made, biases=mean_shifts(graph, made, evenly(samples)))
 
 
-def _limits(layer: keras.Layer, method: str) -> tuple[float, ...]:
+@dataclasses.dataclass(frozen=True)
+class _Observed:
+    """The tensors that int8 rounds, while calibration images run through the network.
+
+    Attributes:
+        graph: of the lowered model.
+        nodes: whose outputs are watched.
+        groups: the group of each.
+        samples: the images.
+        symmetric: whether zero has to be in the middle of every range.
+    """
+
+    graph: Graph
+    nodes: list[Node]
+    groups: list[str]
+    samples: Calibration
+    symmetric: bool
+
+    @functools.cached_property
+    def _watched(self) -> keras.Model:
+        return rebuild(self.graph, keep, outputs=[Value(node, 0) for node in self.nodes])
+
+    @functools.cached_property
+    def widest(self) -> dict[str, Range]:
+        """Smallest and largest value of each group."""
+        return self._allowed(extremes(self._watched, self.groups, self.samples))
+
+    def narrowed(self, method: str) -> dict[str, Range]:
+        """The ranges by one of the methods that look at a tensor alone."""
+        narrow = NARROWING[method]
+        if narrow is None:
+            return self.widest
+        counts = histograms(self._watched, self.groups, self.widest, self.samples)
+        return self._allowed({group: narrow(counts[group], bounds) for group, bounds in self.widest.items()})
+
+    def weighed(self) -> Weighed:
+        """Histograms that count values by what their errors do to the outputs."""
+        watched = watch(self.graph, dict(zip(self.nodes, self.groups, strict=True)), self.nodes)
+        return Weighed(self.graph, watched, self.widest, evenly(self.samples))
+
+    def least_error(self, errors: Weighed) -> dict[str, Range]:
+        """The ranges that cause the least error at the outputs."""
+        return choose(errors, self.widest, symmetric=self.symmetric)
+
+    def _allowed(self, ranges: dict[str, Range]) -> dict[str, Range]:
+        return {group: balanced(bounds) for group, bounds in ranges.items()} if self.symmetric else ranges
+
+
+def _limits(layer: keras.Layer, method: str, powers: np.ndarray | None) -> tuple[float, ...]:
     _, axes = QUANTIZED[type(layer)]
-    limits = kernel_limits(np.asarray(layer.get_weights()[0]), axes, least_error=method == "mse")
+    kernel = np.asarray(layer.get_weights()[0])
+    limits = kernel_limits(kernel, axes, least_error=method in ("auto", "mse"), powers=powers)
     return tuple(float(limit) for limit in limits)

@@ -21,12 +21,13 @@ class Plan:
 
     Attributes:
         model: name of the model it was made for.
-        method: `"minmax"`, `"percentile"` or `"mse"`.
+        method: `"auto"`, `"minmax"`, `"percentile"` or `"mse"`.
         images: how many images it was made from.
         tensors: tensor -> the group that it belongs to; tensors of a group share one scale. Both are called by layer
             names of the lowered model; a group by its first tensor.
         ranges: group -> (smallest, largest value); 0 is inside.
         kernels: layer -> for each output channel the largest weight, in absolute value, that int8 represents.
+        biases: layer -> for each output channel what is added to the bias, against the mean shift that rounding causes.
     """
 
     model: str
@@ -35,6 +36,7 @@ class Plan:
     tensors: Mapping[str, str]
     ranges: Mapping[str, Range]
     kernels: Mapping[str, tuple[float, ...]]
+    biases: Mapping[str, tuple[float, ...]] = dataclasses.field(default_factory=dict)
 
     def range(self, tensor: str) -> Range:
         """(smallest, largest value) of a tensor.
@@ -70,6 +72,8 @@ class Plan:
                 raise ValueError("a different format")
             content["ranges"] = {group: (float(low), float(high)) for group, (low, high) in content["ranges"].items()}
             content["kernels"] = {layer: tuple(map(float, limits)) for layer, limits in content["kernels"].items()}
+            biases = content.get("biases", {})  # plans had none once
+            content["biases"] = {layer: tuple(map(float, shifts)) for layer, shifts in biases.items()}
             return cls(**content)
         except (OSError, KeyError, TypeError, ValueError, AttributeError) as error:
             raise CalibrationError(f"{path} is no quantization plan: {error}.") from None

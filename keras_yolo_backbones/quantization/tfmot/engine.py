@@ -17,7 +17,7 @@ from keras_yolo_backbones.graph.signature import ImageInput, largest_stride
 from keras_yolo_backbones.graph.twin import build_twin
 from keras_yolo_backbones.preprocessing import Preprocessing, for_channels
 from keras_yolo_backbones.provenance import get_provenance, set_provenance
-from keras_yolo_backbones.quantization.apply import clipped
+from keras_yolo_backbones.quantization.apply import planned
 from keras_yolo_backbones.quantization.kernels import QUANTIZED
 from keras_yolo_backbones.quantization.lower import tensor_names
 from keras_yolo_backbones.quantization.ranges import Plan
@@ -83,7 +83,7 @@ def apply_tfmot(plan: Plan, primitive: keras.Model, preprocessing: Preprocessing
             tensor = convert(tensor, node, f"{names[value.node]}.for.{names[node]}")
         return tensor
 
-    inputs, outputs = build_twin(graph, wrap=wrap, enter=enter, weights=lambda layer: clipped(plan, layer))
+    inputs, outputs = build_twin(graph, wrap=wrap, enter=enter, weights=lambda layer: planned(plan, layer))
     # The toolbox reads a model's outputs as a list.
     flat = tf_keras.Model(inputs, tree.flatten(outputs))
     with parts.tfmot.quantization.keras.quantize_scope(parts.OBJECTS):

@@ -1,0 +1,186 @@
+"""Ranges chosen by the error that they cause at the outputs of the network, not by the error of the tensor itself."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from keras_yolo_backbones.graph.ir import Graph, Node, Value
+from keras_yolo_backbones.graph.rewrite import keep, rebuild
+from keras_yolo_backbones.quantization.calibration import Calibration
+from keras_yolo_backbones.quantization.kernels import QUANTIZED
+from keras_yolo_backbones.quantization.lower import activation_of
+from keras_yolo_backbones.quantization.ranges import Range, balanced
+
+BINS = 4096
+"""Resolution of the weighted histograms."""
+
+CANDIDATES = 256
+"""How many ends of a range are tried on either side."""
+
+MOST = 32
+"""Images that errors are weighed on, of those given: each costs a pass forward and one back."""
+
+CLIPPED = 8.0
+"""How much more an error by clipping counts than one by rounding: all of one end have one sign, so that they add up."""
+
+Function = Callable[[np.ndarray], np.ndarray]
+
+
+@dataclasses.dataclass(frozen=True)
+class Watched:
+    """A tensor whose range is sought.
+
+    Attributes:
+        node: the call that computes it.
+        group: the tensors that share its range.
+        end: the call whose output shows the error: `node`, or the activation after it.
+        function: what is computed from `node` to `end`, element by element.
+    """
+
+    node: Node
+    group: str
+    end: Node
+    function: Function
+
+
+def watch(graph: Graph, groups: Mapping[Node, str], nodes: Sequence[Node]) -> list[Watched]:
+    """How the error of each of `nodes` is seen."""
+    return [Watched(node, groups[node], *_activation_after(graph, node)) for node in nodes]
+
+
+def _activation_after(graph: Graph, node: Node) -> tuple[Node, Function]:
+    """The activation that alone uses the output of `node`, also one of several calls such as SiLU."""
+    consumers = graph.consumers(node)
+    sigmoids = [consumer for consumer in consumers if activation_of(consumer.layer) == "sigmoid"]
+    products = [consumer for consumer in consumers if isinstance(consumer.layer, keras.layers.Multiply)]
+    if len(consumers) == 2 and sigmoids and products and graph.only_consumer(sigmoids[0]) is products[0]:
+        return products[0], lambda x: x / (1 + np.exp(-x))
+    only = graph.only_consumer(node)
+    name = activation_of(only.layer) if only is not None else None
+    if only is None or name in (None, "softmax"):
+        return node, lambda x: x
+    return only, lambda x: np.asarray(only.layer(x.astype(np.float32)), np.float64)
+
+
+class Weighed:
+    """Histograms of tensors in which each value counts by what an error there does to the outputs.
+
+    The weight is the squared derivative of the outputs, each output in units of its power, by the value at
+    `Watched.end`. One random combination of the outputs is differentiated for each image: its squared derivative is an
+    unbiased estimate (Hutchinson's).
+
+    Attributes:
+        watched: the tensors.
+        histograms: for each of them `BINS` sums of weights, over its group's range.
+        powers: layer with a kernel -> mean square of each channel of its input.
+    """
+
+    def __init__(
+        self, graph: Graph, watched: Sequence[Watched], ranges: Mapping[str, Range], images: Calibration
+    ) -> None:
+        kernels = [node for node in graph.nodes if type(node.layer) in QUANTIZED]
+        returned = keras.tree.flatten(graph.outputs)
+        asked = [
+            *(Value(one.node, 0) for one in watched),
+            *(Value(one.end, 0) for one in watched),
+            *(node.inputs[0] for node in kernels),
+            *returned,
+        ]
+        model = rebuild(graph, keep, outputs=asked)
+        bounds = tf.constant([ranges[one.group] for one in watched], tf.float32)
+        first, second, third = len(watched), 2 * len(watched), 2 * len(watched) + len(kernels)
+
+        @tf.function(autograph=False)
+        def measure(batch: tf.Tensor, seed: tf.Tensor) -> tuple[tf.Tensor, list[tf.Tensor]]:
+            with tf.GradientTape() as tape:
+                tape.watch(batch)
+                tensors = tf.nest.flatten(model(batch, training=False))
+                combined = tf.add_n([_random_sum(tensor, seed + i) for i, tensor in enumerate(tensors[third:])])
+            ends = tensors[first:second]
+            slopes = tape.gradient(combined, ends, unconnected_gradients=tf.UnconnectedGradients.ZERO)
+            rows = [_weighed(tensors[i], tf.square(slopes[i]), bounds[i]) for i in range(len(watched))]
+            axes = [list(range(len(tensor.shape) - 1)) for tensor in tensors[second:third]]
+            powers = [
+                tf.reduce_mean(tf.square(tensor), axis)
+                for tensor, axis in zip(tensors[second:third], axes, strict=True)
+            ]
+            return tf.stack(rows), powers
+
+        self.watched = watched
+        self.histograms = np.zeros((len(watched), BINS))
+        powers: list[np.ndarray] = [np.zeros(()) for _ in kernels]
+        for index in range(len(images)):
+            rows, found = measure(tf.constant(images[index]), tf.constant(index * len(returned)))
+            self.histograms += rows.numpy()
+            powers = [total + power.numpy() / len(images) for total, power in zip(powers, found, strict=True)]
+        self.powers = {node.layer.name: power for node, power in zip(kernels, powers, strict=True)}
+
+
+def _random_sum(tensor: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+    """The sum of all values with random signs, in units of the tensor's power."""
+    signs = tf.sign(tf.random.stateless_uniform(tf.shape(tensor), tf.stack([seed, 0]), -1.0, 1.0))
+    power = tf.stop_gradient(tf.reduce_sum(tf.square(tensor))) + 1e-12
+    return tf.reduce_sum(tensor * signs) / tf.sqrt(power)
+
+
+def _weighed(tensor: tf.Tensor, weights: tf.Tensor, bounds: tf.Tensor) -> tf.Tensor:
+    place = (tensor - bounds[0]) / (bounds[1] - bounds[0]) * BINS
+    bins = tf.clip_by_value(tf.cast(place, tf.int32), 0, BINS - 1)
+    return tf.math.bincount(
+        tf.reshape(bins, [-1]), tf.reshape(weights, [-1]), minlength=BINS, maxlength=BINS, dtype=tf.float32
+    )
+
+
+def evenly(images: Calibration) -> Calibration:
+    """At most `MOST` of the images."""
+    return images.chosen(np.unique(np.linspace(0, len(images) - 1, MOST).round().astype(int)).tolist())
+
+
+def choose(weighed: Weighed, ranges: Mapping[str, Range], *, symmetric: bool = False) -> dict[str, Range]:
+    """For each group the range within its own that causes the least error at the outputs."""
+    members: dict[str, list[int]] = {}
+    for index, one in enumerate(weighed.watched):
+        members.setdefault(one.group, []).append(index)
+    return {
+        group: least_error(
+            [(weighed.watched[i].function, weighed.histograms[i]) for i in found], ranges[group], symmetric
+        )
+        for group, found in members.items()
+    }
+
+
+def least_error(members: Sequence[tuple[Function, np.ndarray]], bounds: Range, symmetric: bool = False) -> Range:
+    """The range that causes the least squared error after rounding and clipping.
+
+    Args:
+        members: (function, histogram over `bounds`) of each tensor that has the range; errors count after `function`.
+        bounds: the widest range allowed.
+        symmetric: whether zero has to be in its middle.
+    """
+    edges = np.linspace(*bounds, BINS + 1)
+    centres = (edges[1:] + edges[:-1]) / 2
+    lows = bounds[0] * np.linspace(0, 1, CANDIDATES + 1)[1:] if bounds[0] < 0 else np.zeros(1)
+    highs = bounds[1] * np.linspace(0, 1, CANDIDATES + 1)[1:] if bounds[1] > 0 else np.zeros(1)
+    below, above = np.zeros(len(lows)), np.zeros(len(highs))
+    inside = np.zeros(BINS)
+    for function, weights in members:
+        values, ends = function(centres), (function(lows), function(highs))
+        inside += weights * np.square(np.gradient(values, centres))
+        below += np.square(values - ends[0][:, None]) * (centres < lows[:, None]) @ weights
+        above += np.square(values - ends[1][:, None]) * (centres > highs[:, None]) @ weights
+    if not inside.any():
+        return bounds
+    total = np.concatenate([[0.0], np.cumsum(inside)])
+    rounded = total[np.searchsorted(edges, highs, "right") - 1][None] - total[np.searchsorted(edges, lows)][:, None]
+    steps = (highs[None] - lows[:, None]) / 255
+    if symmetric:
+        steps = np.maximum(-lows[:, None] / 128, highs[None] / 127)
+    errors = CLIPPED * (below[:, None] + above[None]) + rounded * np.square(steps) / 12
+    low, high = np.unravel_index(np.argmin(errors), errors.shape)
+    found = float(lows[low]), float(highs[high])
+    return balanced(found) if symmetric else found

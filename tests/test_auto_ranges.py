@@ -1,0 +1,119 @@
+"""`method="auto"`: ranges by the error at the outputs, and biases against the shift of means."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import keras
+import numpy as np
+import pytest
+
+import keras_yolo_backbones as kyb
+from keras_yolo_backbones.graph.agreement import agreement
+from keras_yolo_backbones.graph.read import read
+from keras_yolo_backbones.graph.running import run
+from keras_yolo_backbones.quantization.apply import planned
+from keras_yolo_backbones.quantization.biases import mean_shifts
+from keras_yolo_backbones.quantization.calibration import calibration_images
+from keras_yolo_backbones.quantization.choosing import BINS, least_error
+from keras_yolo_backbones.quantization.lower import lower
+from keras_yolo_backbones.quantization.observe import kernel_limits
+
+
+def ratio(model, plan, images):
+    """SNR of the fake-quantized model in dB."""
+    (features,), (found,) = (run(m, images).values() for m in (model, kyb.quantize_aware(model, plan)))
+    return agreement(features, found).snr_db
+
+
+@pytest.fixture(scope="module")
+def tailed():
+    """A SiLU whose input reaches from -200 to 6: most of that is where its output is all but 0."""
+    images = keras.Input((16, 16, 3), name="images")
+    x = keras.layers.Conv2D(3, 1, name="conv")(images)
+    x = keras.layers.Activation("silu", name="act")(x)
+    model = keras.Model(images, {"P3": keras.layers.Conv2D(4, 1, use_bias=False, name="out")(x)})
+    model.get_layer("conv").set_weights([206 * np.eye(3)[None, None], np.full(3, -200.0)])
+    model.get_layer("out").set_weights([np.random.default_rng(0).normal(size=(1, 1, 3, 4))])
+    return model
+
+
+def test_a_range_is_cut_where_the_activation_makes_nothing_of_it(tailed):
+    images, held_out = np.random.default_rng(0).random((2, 16, 16, 16, 3), np.float32)
+    plans = {method: kyb.quantization.plan(tailed, images, method=method) for method in ("auto", "minmax", "mse")}
+    assert plans["minmax"].range("conv") == pytest.approx((-200, 6), abs=0.2)
+    low, high = plans["auto"].range("conv")
+    assert -15 < low < -3
+    assert high > 3
+    best = ratio(tailed, plans["auto"], held_out)
+    assert best > ratio(tailed, plans["minmax"], held_out) + 4
+    assert best > ratio(tailed, plans["mse"], held_out) + 2
+
+
+def test_values_that_nothing_uses_do_not_count(photographs):
+    """Of the concat's two halves, the output uses the narrow one only."""
+    images = keras.Input((16, 16, 3), name="images")
+    wide, narrow = (keras.layers.Conv2D(3, 1, use_bias=False, name=name)(images) for name in ("wide", "narrow"))
+    out = keras.layers.Conv2D(2, 1, use_bias=False, name="out")(keras.layers.Concatenate(name="cat")([wide, narrow]))
+    model = keras.Model(images, {"P3": out})
+    model.get_layer("wide").set_weights([20 * np.eye(3)[None, None]])
+    model.get_layer("narrow").set_weights([np.eye(3)[None, None]])
+    model.get_layer("out").set_weights([np.concatenate([np.zeros((3, 2)), np.ones((3, 2))])[None, None]])
+    plan = kyb.quantization.plan(model, photographs[:, :16, :16], method="auto")
+    widest = kyb.quantization.plan(model, photographs[:, :16, :16], method="minmax").range("cat")[1]
+    assert widest > 15
+    assert plan.range("cat")[1] < 2
+
+
+def test_what_is_spread_evenly_keeps_its_range():
+    assert least_error([(lambda x: x, np.ones(BINS))], (-1.0, 3.0)) == pytest.approx((-1, 3), rel=0.02)
+    low, high = least_error([(lambda x: x, np.ones(BINS))], (-4.0, 3.97), symmetric=True)
+    assert low == pytest.approx(-high * 128 / 127)
+    assert high == pytest.approx(3.97, rel=0.02)
+
+
+def test_kernels_are_clipped_where_their_inputs_are_weak():
+    """The largest weight is on a channel that carries nothing: clipping it makes the other steps finer."""
+    kernel = np.random.default_rng(0).uniform(-0.3, 0.3, (1, 1, 8, 1)).astype(np.float32)
+    kernel[0, 0, 0] = 1.0
+    powers = np.array([1e-9, *np.ones(7)])
+    assert kernel_limits(kernel, (-1,), least_error=True, powers=powers)[0] < 0.5
+    assert kernel_limits(kernel, (-1,), least_error=True)[0] > 0.9
+
+
+@pytest.fixture(scope="module")
+def biased():
+    """A convolution whose weights are all rounded down by 0.4 steps, on images that are positive."""
+    images = keras.Input((16, 16, 3), name="images")
+    model = keras.Model(images, {"P3": keras.layers.Conv2D(2, 3, padding="valid", name="conv")(images)})
+    kernel = np.full((3, 3, 3, 2), 0.304)
+    kernel[0, 0, 0] = 1.27
+    model.get_layer("conv").set_weights([kernel, np.zeros(2)])
+    return model
+
+
+def test_biases_take_out_the_shift_that_rounding_leaves(biased, photographs):
+    crops = photographs[:, :16, :16]
+    images = np.float32(crops) / 255
+    plan = kyb.quantization.plan(biased, images, method="minmax")
+    assert plan.biases == {}
+    samples = calibration_images(images, shape=(16, 16, 3))
+    shifts = mean_shifts(read(lower(biased)), plan, samples)
+    windows = (
+        np.lib.stride_tricks.sliding_window_view(images, (3, 3), axis=(1, 2)).sum((3, 4, 5)) - images[:, :14, :14, 0]
+    )
+    np.testing.assert_allclose(shifts["conv"], 0.004 * windows.mean(), rtol=0.03)
+    corrected = dataclasses.replace(plan, biases=shifts)
+    layer = lower(biased).get_layer("conv")
+    np.testing.assert_allclose(planned(corrected, layer)[1], shifts["conv"], rtol=1e-6)
+    features = run(biased, images)["P3"].mean()
+    before, after = (run(kyb.quantize_aware(biased, p), images)["P3"].mean() for p in (plan, corrected))
+    assert abs(after - features) < 0.1 * abs(before - features)
+
+
+def test_auto_corrects_biases_and_plans_keep_them(biased, photographs, tmp_path):
+    plan = kyb.quantization.plan(biased, photographs[:, :16, :16], method="auto")
+    assert plan.method == "auto"
+    assert set(plan.biases) == {"conv"}
+    plan.save(tmp_path / "plan.json")
+    assert kyb.quantization.Plan.load(tmp_path / "plan.json") == plan
