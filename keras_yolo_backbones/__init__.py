@@ -55,6 +55,7 @@ if TYPE_CHECKING:  # for editors and type checkers, which cannot follow _LAZY
     from keras_yolo_backbones.graph.cost import macs
     from keras_yolo_backbones.graph.freezing import freeze, unfreeze
     from keras_yolo_backbones.graph.fuse import fuse
+    from keras_yolo_backbones.graph.hub import to_keras_hub
     from keras_yolo_backbones.graph.twin import to_tf_keras
     from keras_yolo_backbones.images import letterbox, unletterbox
     from keras_yolo_backbones.levels import Level, pyramid
@@ -82,6 +83,7 @@ _LAZY = {
     "fuse": "graph.fuse",
     **dict.fromkeys(("freeze", "unfreeze"), "graph.freezing"),
     "quantize_aware": "quantization.aware",
+    "to_keras_hub": "graph.hub",
     "to_tf_keras": "graph.twin",
     "macs": "graph.cost",
     "export_tflite": "export.tflite",
