@@ -22,7 +22,8 @@ ARGUMENTS = """
 Args:
     size: one of {sizes}.
     release: {releases}.
-    input_shape: (height, width, channels). Height and width are multiples of the largest stride, or `None`.
+    input_shape: (height, width, channels). Height and width are multiples of the largest stride, or `None`: then images
+        of any such size. Exporters and `preprocess` refuse other sizes; a call does not check them.
     levels: which feature maps to return, in this order: `"P2"` (stride 4), `"P3"` (8), … up to the network's top.
         `None` is P3 and everything above.
     activation: {activations}. `None` keeps the family's own.
