@@ -6,6 +6,7 @@ import argparse
 import os
 import signal
 import sys
+import textwrap
 import warnings
 from collections.abc import Sequence
 from typing import Any
@@ -29,6 +30,9 @@ from keras_yolo_backbones.quiet import native_noise_hidden
 from keras_yolo_backbones.version import __version__
 
 COMMANDS = (list_command, info, export, quantize, identify, import_weights, export_weights, features, benchmark, check)
+
+WIDTH = 79
+"""Columns of the help texts."""
 
 EXAMPLES = """\
 examples:
@@ -96,7 +100,15 @@ def build_parser() -> argparse.ArgumentParser:
     subparsers = parser.add_subparsers(required=True, metavar="command")
     for command in COMMANDS:
         command.add(subparsers)
+    for one in (parser, *subparsers.choices.values()):
+        one.description = textwrap.fill(one.description or "", WIDTH)
+        one.epilog = "\n".join(_fitted(line) for line in (one.epilog or "").splitlines())
     return parser
+
+
+def _fitted(line: str) -> str:
+    """An example of a command, continued on a line of its own where it is too wide."""
+    return " \\\n".join(textwrap.wrap(line, WIDTH - 2, subsequent_indent="      ", break_on_hyphens=False)) or line
 
 
 def _terminate(*_: object) -> None:

@@ -17,6 +17,8 @@ from keras_yolo_backbones.cli import main
 from keras_yolo_backbones.registry import described, variants
 from keras_yolo_backbones.version import __version__
 
+NAMES = ("list", "info", "export", "quantize", "identify", "import-weights", "export-weights")
+
 
 def kyb(capfd, *arguments):
     """Exit code, standard output, standard error."""
@@ -88,6 +90,16 @@ def test_the_catalogue_is_what_the_registry_says():
     assert list(catalogue()) == list(variants())
 
 
+@pytest.mark.parametrize("command", ["", *NAMES])
+def test_help_fits_80_columns(monkeypatch, capfd, command):
+    monkeypatch.setenv("COLUMNS", "80")
+    with pytest.raises(SystemExit):
+        main([*command.split(), "--help"])
+    lines = capfd.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= 80
+    assert "examples:" in lines
+
+
 def test_list_of_nothing(capfd):
     code, _, err = kyb(capfd, "list", "w*")
     assert (code, "no model matches 'w*'" in err) == (1, True)
@@ -137,7 +149,7 @@ def test_export_as_json_is_nothing_but_json(capfd, tmp_path):
         ("export v8-n --format tflite --activation sillu --out {out}", 2, "did you mean 'silu'?"),
         ("export v8-n --format tflite --levels P6 --out {out}", 2, "v8 has P6 in the sizes n6"),
         ("export v8-n --format tflite --image-size 100 --out {out}", 2, "100 is no multiple of 32"),
-        ("export v8-n --format tflite --precision int8 --out {out}", 2, "needs calibration"),
+        ("export v8-n --format tflite --precision int8 --out {out}", 2, "--precision int8 needs --calibration DIR"),
         ("export v8-n --format tflite --precision int8 --calibration {out}/no --out {out}", 1, "is no folder"),
         ("export v8-n --format onnx --image-size 32 --out {out}/file/x", 1, "Not a directory"),
         ("export v8-n --format onnx --weights {out}/none --out {out}", 2, "there is no such file"),
@@ -162,7 +174,6 @@ def test_argparse_mistakes(capfd):
     assert "'big' is no size; expected 640 or 480x640" in capfd.readouterr().err
 
 
-NAMES = ("list", "info", "export", "quantize", "identify", "import-weights", "export-weights")
 NAMES += ("features", "benchmark", "check")
 
 

@@ -18,7 +18,7 @@ from keras_yolo_backbones.commands.common import (
     working,
 )
 from keras_yolo_backbones.commands.saved_model import add_saved_model_arguments, saved_model_options
-from keras_yolo_backbones.errors import one_of
+from keras_yolo_backbones.errors import ArgumentError, one_of
 
 if TYPE_CHECKING:
     import keras
@@ -70,6 +70,8 @@ def run(args: argparse.Namespace, console: Console) -> int:
     for format in args.format:
         if format not in FORMATS:
             raise one_of("format", format, FORMATS)
+    if "tflite" in args.format and args.precision == "int8" and args.calibration is None:
+        raise ArgumentError("--precision int8 needs --calibration DIR: a folder of photographs like those in use.")
     with working(console, f"building {args.model}"):
         model = build_model(args)
         load(model, args.weights)
