@@ -151,7 +151,7 @@ def test_mistakes(model, plan, tmp_path):
         kyb.quantize_aware(model, plan, keep_float="stem")
     with pytest.raises(kyb.ArgumentError, match=r'keep_float goes with engine="keras"'):
         kyb.quantize_aware(model, plan, engine="tfmot", keep_float=["stem"])
-    with pytest.raises(kyb.ArgumentError, match=r'keep_float go with precision="int8"'):
+    with pytest.raises(kyb.ArgumentError, match=r'keep_float and outputs go with precision="int8"'):
         kyb.export_tflite(model, tmp_path / "x.tflite", keep_float=["stem"])
     with pytest.raises(kyb.ArgumentError, match=r"say keep_float=… to quantize_aware"):
         kyb.export_tflite(kyb.quantize_aware(model, plan), tmp_path / "x.tflite", keep_float=["stem"])

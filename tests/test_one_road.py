@@ -10,7 +10,7 @@ import pytest
 
 import keras_yolo_backbones as kyb
 from keras_yolo_backbones.export import tflite
-from keras_yolo_backbones.litert import operators
+from keras_yolo_backbones.litert import LiteModel, operators
 
 
 def network(*more: keras.layers.Layer) -> keras.Model:
@@ -127,7 +127,7 @@ def test_bad_combinations(images, tmp_path):
     aware = kyb.quantize_aware(model, images)
     with pytest.raises(kyb.ArgumentError, match=r"unknown method: 'ms'; did you mean 'mse'\?"):
         kyb.export_tflite(model, tmp_path / "m.tflite", precision="int8", calibration=images, method="ms")
-    with pytest.raises(kyb.ArgumentError, match=r"calibration, method, input_type and keep_float go with"):
+    with pytest.raises(kyb.ArgumentError, match=r"calibration, method, input_type, keep_float and outputs go with"):
         kyb.export_tflite(model, tmp_path / "m.tflite", method="mse")
     with pytest.raises(kyb.ArgumentError, match="its ranges are its own; leave out precision, calibration and method"):
         kyb.export_tflite(aware, tmp_path / "m.tflite", method="mse")
@@ -136,3 +136,24 @@ def test_bad_combinations(images, tmp_path):
         kyb.export_tflite(model, tmp_path / "m.tflite", precision="int8", calibration=plan, method="mse")
     assert list(tmp_path.iterdir()) == []
     assert np.isfinite(model.predict_on_batch(np.float32(images) / 255)["P3"]).all()
+
+
+@pytest.mark.parametrize("keep_float", [(), ("second",)])
+def test_float_outputs_cost_one_dequantize_and_change_no_value(images, tmp_path, keep_float):
+    options = {"precision": "int8", "calibration": images, "keep_float": keep_float}
+    integer, floating = (
+        kyb.export_tflite(network(), tmp_path / f"{outputs}.tflite", outputs=outputs, **options)
+        for outputs in ("int8", "float32")
+    )
+    assert integer.manifest["outputs"]["P3"]["dtype"] == "int8"
+    assert floating.manifest["outputs"]["P3"]["dtype"] == "float32"
+    assert "scale" not in floating.manifest["outputs"]["P3"]
+    counts = [artifact.manifest["operators"].get("DEQUANTIZE", 0) for artifact in (integer, floating)]
+    assert counts == [len(keep_float), len(keep_float) + 1]
+    values = [LiteModel(artifact.path)(np.float32(images[:2]) / 255)["P3"] for artifact in (integer, floating)]
+    np.testing.assert_array_equal(*values)
+
+
+def test_outputs_have_two_types(images, tmp_path):
+    with pytest.raises(kyb.ArgumentError, match=r"unknown outputs: 'float16'"):
+        kyb.export_tflite(network(), tmp_path / "m.tflite", precision="int8", calibration=images, outputs="float16")

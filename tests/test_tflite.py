@@ -175,7 +175,7 @@ def test_reduced_precision_policies_are_exported_as_float32(tmp_path):
         (
             {"input_type": "uint8"},
             kyb.ArgumentError,
-            'method, input_type and keep_float go with precision="int8"',
+            'method, input_type, keep_float and outputs go with precision="int8"',
         ),
         ({"image_size": 32}, kyb.ArgumentError, r"image_size (32, 32): the model was built for (64, 64)"),
         ({"image_size": "big"}, kyb.ArgumentError, "expected a side or (height, width) in pixels"),

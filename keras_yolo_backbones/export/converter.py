@@ -20,6 +20,7 @@ from keras_yolo_backbones.quantization.integer_form import conversions, integer_
 from keras_yolo_backbones.quantization.tfmot.engine import is_tfmot, tfmot_function
 
 INPUT_TYPES = {"int8": tf.int8, "uint8": tf.uint8, "float32": tf.float32}
+OUTPUT_TYPES = {"int8": tf.int8, "float32": tf.float32}
 
 
 class ConversionError(ExportError):
@@ -34,6 +35,7 @@ def convert(
     *,
     samples: Calibration | None = None,
     input_type: str = "int8",
+    outputs: str = "int8",
 ) -> bytes:
     """A TFLite file of batch 1.
 
@@ -44,6 +46,7 @@ def convert(
         precision: as in `export_tflite`.
         samples: images from which the converter takes the ranges of a lowered model.
         input_type: of an int8 file.
+        outputs: the type of its outputs.
 
     Raises:
         ConversionError: the converter refuses the model.
@@ -66,7 +69,7 @@ def convert(
             converter.target_spec.supported_types = [tf.float16]
         if precision == "int8":
             converter.inference_input_type = INPUT_TYPES[input_type]
-            converter.inference_output_type = tf.float32 if keeps_float else tf.int8
+            converter.inference_output_type = tf.float32 if keeps_float else OUTPUT_TYPES[outputs]
         if samples is not None:
             converter.representative_dataset = lambda: _representative(samples, name)
             converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
@@ -77,7 +80,7 @@ def convert(
         except Exception as error:
             reason = str(error).splitlines()[0]
             raise ConversionError(f"the TFLite converter refuses {model.name!r}: {reason}") from error
-    return finished(content) if keeps_float else content
+    return finished(content, float_outputs=outputs == "float32") if keeps_float else content
 
 
 def _representative(samples: Calibration, name: str) -> Iterator[dict[str, np.ndarray]]:
@@ -95,19 +98,20 @@ def _representative(samples: Calibration, name: str) -> Iterator[dict[str, np.nd
         yield {name: image}
 
 
-def check_integer(listed: list[Operator], input_type: str, inside: dict[str, int]) -> None:
-    """Check that every operator works on integers; the one at the input may convert.
+def check_integer(listed: list[Operator], input_type: str, inside: dict[str, int], *, float_outputs: int = 0) -> None:
+    """Check that every operator works on integers; those at the input and at float outputs may convert.
 
     Args:
         listed: the file's operators.
         input_type: of the file.
         inside: how many tensors become `"float32"` for layers that stay float, and how many become `"int8"` after them.
+        float_outputs: how many outputs are float.
 
     Raises:
         ConversionError: an operator is float, or converts where none should.
     """
     names = [operator.name for operator in listed]
-    most = {"QUANTIZE": inside["int8"] + (input_type != "int8"), "DEQUANTIZE": inside["float32"]}
+    most = {"QUANTIZE": inside["int8"] + (input_type != "int8"), "DEQUANTIZE": inside["float32"] + float_outputs}
     floats = [
         operator.name
         for operator in listed

@@ -10,23 +10,25 @@ MARKER = "CEIL"
 """The operator that `integer_form` inserts where integers become floats."""
 
 
-def finished(content: bytes) -> bytes:
-    """Remove the `MARKER` operators from a TFLite file and make its outputs int8.
+def finished(content: bytes, *, float_outputs: bool = False) -> bytes:
+    """Remove the `MARKER` operators from a TFLite file and make its outputs int8 if they are to be.
 
     The model was converted with float outputs, each after a `MARKER`. If the converter were asked for int8 outputs, it
     would remove the DEQUANTIZE before them even where a float layer needs it.
 
     Args:
         content: the file as converted, with one subgraph.
+        float_outputs: whether the outputs stay float.
     """
     tools = lite_tools()
     model = tools.read_model_from_bytearray(bytearray(content))
     graph = model.subgraphs[0]
     taken, integers = _ends(model, graph, MARKER), _ends(model, graph, "DEQUANTIZE")
-    graph.outputs = [integers[taken[int(index)]] for index in graph.outputs]
+    ends = taken if float_outputs else {end: integers[tensor] for end, tensor in taken.items() if tensor in integers}
+    graph.outputs = [ends[int(index)] for index in graph.outputs]
     for signature in model.signatureDefs:
         for end in signature.outputs:
-            end.tensorIndex = integers[taken[int(end.tensorIndex)]]
+            end.tensorIndex = ends[int(end.tensorIndex)]
     for operator in graph.operators:
         operator.inputs = [taken.get(int(index), int(index)) for index in operator.inputs]
     _drop_unused(model, graph)

@@ -13,7 +13,7 @@ import keras
 from keras_yolo_backbones.arguments import check_model
 from keras_yolo_backbones.errors import ArgumentError, GraphError, one_of
 from keras_yolo_backbones.export.comparison import LEAST_SNR_DB, check_images, compare
-from keras_yolo_backbones.export.converter import INPUT_TYPES, ConversionError, check_integer, convert
+from keras_yolo_backbones.export.converter import INPUT_TYPES, OUTPUT_TYPES, ConversionError, check_integer, convert
 from keras_yolo_backbones.export.manifest import Artifact, describe, file_digest, make_manifest, write_manifest
 from keras_yolo_backbones.files import check_file_target, staged_pair
 from keras_yolo_backbones.graph.running import require_tensorflow
@@ -46,6 +46,7 @@ def export_tflite(
     image_size: int | tuple[int, int] | None = None,
     least_snr_db: float | None = None,
     keep_float: Sequence[str] = (),
+    outputs: str | None = None,
 ) -> Artifact:
     """Write a TFLite file of batch 1 with one signature: the model's input name -> its output names.
 
@@ -62,13 +63,14 @@ def export_tflite(
             file of one.
         method: how ranges are chosen, see `quantization.plan`.
         input_type: of an int8 file: `"int8"` (default), `"uint8"` for raw camera bytes, or `"float32"`; the latter two
-            cost one QUANTIZE at the input. Outputs are int8.
+            cost one QUANTIZE at the input.
         image_size: side or (height, width), for a model that leaves them open.
         least_snr_db: the weakest agreement with `model` that passes, by default `LEAST_SNR_DB[precision]`, and
             `LEAST_SNR_DB["fake-quantized model"]` for a model from `quantize_aware`. A bound below the latter also
             holds for the agreement of file and fake-quantized model.
         keep_float: layers that stay float in an int8 file; see `quantize_aware`, which accepts them for models that
             are trained.
+        outputs: of an int8 file: `"int8"` (default), or `"float32"`, which costs one DEQUANTIZE each.
 
     Returns:
         The file and its manifest, after the file has run and agreed with the model: an int8 file also with the
@@ -84,7 +86,7 @@ def export_tflite(
         check_model(model)
     target = check_file_target(path, ".tflite")
     precision = precision or ("int8" if _has_ranges(model) else "float32")
-    _check_options(model, precision, calibration, method, input_type, keep_float)
+    _check_options(model, precision, calibration, method, input_type, keep_float, outputs)
     images = tfmot_input(model) if is_tfmot(model) else image_input(model)
     size = images.sized(image_size)
     plan = as_plan(calibration)
@@ -93,7 +95,7 @@ def export_tflite(
     samples = None
     if calibration is not None and plan is None:
         samples = calibration_images(calibration, shape=size, preprocessing=images.preprocessing)
-    job = _Job(model, images, size, precision, input_type or "int8", samples, least_snr_db)
+    job = _Job(model, images, size, precision, input_type or "int8", outputs or "int8", samples, least_snr_db)
     if precision != "int8":
         return job.export(target, _Form(model))
     if _has_ranges(model):
@@ -130,19 +132,20 @@ class _Job(NamedTuple):
     size: tuple[int, int, int]
     precision: str
     input_type: str
+    outputs: str
     samples: Calibration | None
     least_snr_db: float | None
 
     def export(self, target: Path, form: _Form) -> Artifact:
         """Convert `form`, check the file and publish it."""
-        options: dict[str, Any] = {"samples": form.samples, "input_type": self.input_type}
+        options: dict[str, Any] = {"samples": form.samples, "input_type": self.input_type, "outputs": self.outputs}
         content = convert(form.model, self.images.name, self.size, self.precision, **options)
         with staged_pair(target) as (temporary, manifest_file):
             temporary.write_bytes(content)
-            listed = operators(temporary)
+            listed, runner = operators(temporary), LiteModel(temporary)
             if self.precision == "int8":
-                check_integer(listed, self.input_type, conversions(form.model))
-            runner = LiteModel(temporary)
+                floats = len(form.model.outputs) if self.outputs == "float32" else 0
+                check_integer(listed, self.input_type, conversions(form.model), float_outputs=floats)
             manifest = make_manifest(
                 self.model,
                 self.images,
@@ -211,12 +214,13 @@ def _check_options(
     method: str | None,
     input_type: str | None,
     keep_float: Sequence[str],
+    outputs: str | None,
 ) -> None:
     if precision not in PRECISIONS:
         raise one_of("precision", precision, PRECISIONS)
-    if precision != "int8" and any((calibration is not None, method, input_type, keep_float)):
+    if precision != "int8" and any((calibration is not None, method, input_type, keep_float, outputs)):
         raise ArgumentError(
-            f'calibration, method, input_type and keep_float go with precision="int8", not {precision!r}.'
+            f'calibration, method, input_type, keep_float and outputs go with precision="int8", not {precision!r}.'
         )
     if _has_ranges(model):
         if keep_float:
@@ -233,6 +237,8 @@ def _check_options(
         )
     if input_type is not None and input_type not in INPUT_TYPES:
         raise one_of("input_type", input_type, INPUT_TYPES)
+    if outputs is not None and outputs not in OUTPUT_TYPES:
+        raise one_of("outputs", outputs, OUTPUT_TYPES)
 
 
 def _has_ranges(model: Any) -> bool:
