@@ -11,6 +11,7 @@ from conftest import DATA, in_subprocess
 
 import keras_yolo_backbones as kyb
 from keras_yolo_backbones.blocks import ACTIVATIONS
+from keras_yolo_backbones.graph.cost import activation_memory
 
 ORIGINALS = json.loads((DATA / "originals.json").read_text())
 
@@ -22,6 +23,18 @@ def parameters(model: keras.Model) -> int:
 @pytest.mark.parametrize("name", ["v8-n", "v8-x6"])
 def test_multiply_accumulates_equal_the_original(name):
     assert kyb.macs(kyb.create(name)) == ORIGINALS[name]["macs"]
+
+
+def test_activation_memory_is_the_largest_sum_of_live_tensors():
+    x = images = keras.Input((8, 8, 2))  # 128 values
+    x = keras.layers.Conv2D(4, 1)(x)  # 256
+    y = keras.layers.ReLU()(x)  # 256, beside x
+    y = keras.layers.Conv2D(4, 1)(y)  # 256, beside x and y
+    x = keras.layers.Add()([x, y])  # 256, beside both
+    model = keras.Model(images, keras.layers.MaxPooling2D()(x))
+    assert activation_memory(model) == 3 * 256
+    with pytest.raises(kyb.GraphError, match="has the open shape"):
+        activation_memory(kyb.v8("n", input_shape=(None, None, 3)))
 
 
 def test_defaults():

@@ -50,6 +50,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
     rows = {
         "parameters": f"{facts['parameters']:,}",
         "multiply-accumulates": f"{facts['macs'] / 1e9:.2f} G at {'×'.join(map(str, facts['image_size']))}",
+        "activation memory": f"{facts['activation_memory'] / 1e6:.2f} M values at a time, fused",
         "activation": facts["activation"],
         "batch norm epsilon": f"{facts['epsilon']:g}",
         "images of the original": facts["preprocessing"],
@@ -71,7 +72,8 @@ def describe(args: argparse.Namespace) -> dict[str, Any]:
     """Everything that `kyb info` says, as plain data."""
     import dataclasses
 
-    from keras_yolo_backbones.graph.cost import macs
+    from keras_yolo_backbones.graph.cost import activation_memory, macs
+    from keras_yolo_backbones.graph.fuse import fuse
     from keras_yolo_backbones.levels import pyramid
     from keras_yolo_backbones.registry import find
 
@@ -80,7 +82,7 @@ def describe(args: argparse.Namespace) -> dict[str, Any]:
     facts = release.facts(variant.size)
     model = build_model(args)
     return {
-        "model": variant.name,
+        "model": model.name,
         "summary": (variant.family.__doc__ or "").splitlines()[0],
         "image_size": list(model.inputs[0].shape[1:3]),
         "levels": [
@@ -89,6 +91,7 @@ def describe(args: argparse.Namespace) -> dict[str, Any]:
         ],
         "parameters": sum(math.prod(variable.shape) for variable in model.trainable_variables),
         "macs": macs(model),
+        "activation_memory": activation_memory(fuse(model)),
         "activation": args.activation or ", ".join(facts.activations),
         "epsilon": args.epsilon or release.style.epsilon,
         "preprocessing": str(release.preprocessing),
