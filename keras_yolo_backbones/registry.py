@@ -18,7 +18,7 @@ class Variant(NamedTuple):
     """One published network.
 
     Attributes:
-        name: `"v8-s"`; a release that is not the family's default stands between: `"v5-5.0-s"`.
+        name: `"v8-s"`; a release that is not the family's default is named in the middle: `"v5-5.0-s"`.
         family: its family.
         release: key of `family.releases`.
         size: key of the release's sizes.
@@ -63,7 +63,7 @@ def variants() -> dict[str, Variant]:
 
 
 def find(name: str) -> Variant:
-    """The network called `name`; a family's name alone stands for its default size.
+    """The network called `name`; a family's name alone means its default size.
 
     `"v8-s-w0.125-d0.33"` is v8-s with that width and depth; `-c512` is a channel cap. The originals' own names are
     understood too: `"yolov8n"`, `"yolo11n"`, `"yolov5su"`, `"yolov8n-seg.pt"`.

@@ -216,6 +216,15 @@ def test_a_fused_file_and_a_model_that_is_not_fused(folder):
     loaded(kyb.fuse(small()), path)
 
 
+def test_a_fused_file_of_keras_and_a_model_that_is_not_fused(tmp_path):
+    model, path = small(), tmp_path / "x.weights.h5"
+    kyb.save_weights(kyb.fuse(model), path)
+    assert refused(small(), path).endswith("Load it into kyb.fuse(model).")
+    loaded(kyb.fuse(small()), path)
+    kyb.save_weights(model, path)
+    assert refused(kyb.fuse(small()), path).startswith("the model is fused, the file is not")
+
+
 def folded(tensors: dict[str, np.ndarray], epsilon: float) -> dict[str, np.ndarray]:
     """Kernels and biases of convolutions that their batch norms are folded into."""
     found = {}

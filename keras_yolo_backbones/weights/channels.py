@@ -28,7 +28,7 @@ def _adapted(slot: Slot) -> Slot:
 
 
 def spread(kernel: np.ndarray, channels: int) -> np.ndarray:
-    """A kernel for another number of channels, whose response to a grey image is the same.
+    """A kernel for a different number of channels, whose response to a grey image is the same.
 
     More channels repeat the given ones in turn, each divided by how often it occurs; fewer get equal shares of the sum.
 

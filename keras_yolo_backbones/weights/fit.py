@@ -163,7 +163,7 @@ def check_fit(
     Raises:
         CheckpointError: as `load_weights` says.
     """
-    reason = _channels(fit, identity, model) or _reason(fit, identity, name, strict)
+    reason = _channels(fit, identity, model) or _folded(fit, identity) or _reason(fit, identity, name, strict)
     if reason:
         raise checkpoint.source.error(reason)
 
@@ -180,6 +180,19 @@ def _channels(fit: Fit, identity: Identity, model: keras.Model) -> str:
         f"its network takes images of {theirs} channel{'s' if theirs > 1 else ''}, the model of {own}; build it with "
         f"input_shape=(height, width, {theirs}), or pass adapt_stem=True to spread the stem's kernel over {own}."
     )
+
+
+def _folded(fit: Fit, identity: Identity) -> str:
+    """Why a file of Keras does not fit if either it or the model is fused and the other is not, "" otherwise."""
+    if identity.format != "keras" or fit.wrong or not (fit.missing and fit.unplaced):
+        return ""
+    if all(".bn." in text for text in fit.missing):
+        return "the file is of a fused model: its batch norms are folded away. Load it into kyb.fuse(model)."
+    if all(".bn/" in name for name in fit.unplaced):
+        return (
+            "the model is fused, the file is not: load it into the model that this one was made from, then fuse that."
+        )
+    return ""
 
 
 def _reason(fit: Fit, identity: Identity, name: str, strict: bool) -> str:

@@ -93,7 +93,7 @@ def load_weights(
         path: the file.
         strict: refuse unless every variable of the model gets a tensor, every backbone tensor of the file a place, and
             the model has the activations and the epsilon that the file says. `False` loads what fits, and warns: for
-            models with `neck_channels`, `spp=False` or other levels, and to train on with another activation.
+            models with `neck_channels`, `spp=False` or other levels, and to train on with a different activation.
         adapt_stem: for a model that takes images of other than the file's channels, such as grey ones: spread the
             stem's kernel over them, so that the response to a grey image stays.
         normalize: make the model take RGB in [0, 1], whatever the original takes: order of colours and scale go into

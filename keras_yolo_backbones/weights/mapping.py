@@ -79,7 +79,7 @@ def _slot(layer: keras.Layer, variable: keras.Variable, path: str, layout: Layou
 
 
 def _outputs(layer: keras.Layer, variable: keras.Variable) -> int:
-    """Output channels of the variable's layer: how many rows of the original tensor it takes."""
+    """Output channels of the variable's layer: how many rows of the original tensor are its own."""
     axis = 2 if isinstance(layer, keras.layers.DepthwiseConv2D) and len(variable.shape) == 4 else -1
     return variable.shape[axis]
 
