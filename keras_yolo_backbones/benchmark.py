@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import importlib.util
 import os
 import random
 import statistics
@@ -46,29 +47,36 @@ def deployed(model: keras.Model, folder: Path, calibration: Any) -> dict[str, Ca
     Args:
         model: a functional model with one fixed image size.
         folder: where the files go.
-        calibration: images for the int8 file, as `export_tflite` takes them.
+        calibration: images for the int8 files, as `quantization.plan` takes them.
 
     Returns:
-        Form -> a function that runs it; `"keras"` is the model itself.
+        Form -> a function that runs it; `"keras"` is the model itself. OpenVINO takes part where it is installed.
     """
     from keras_yolo_backbones.export.onnx.exporter import export_onnx
     from keras_yolo_backbones.export.tf_serving.saved_model import export_saved_model
     from keras_yolo_backbones.export.tflite import export_tflite
     from keras_yolo_backbones.litert import LiteModel
+    from keras_yolo_backbones.quantization.planning import plan
 
     plain = export_saved_model(model, folder / "plain", fused=False)
     fused = export_saved_model(model, folder / "fused")
     float32 = export_tflite(model, folder / "float32.tflite")
-    int8 = export_tflite(model, folder / "int8.tflite", precision="int8", calibration=calibration)
+    ranges = plan(model, calibration)
+    int8 = export_tflite(model, folder / "int8.tflite", precision="int8", calibration=ranges)
     onnx = export_onnx(model, folder / "model.onnx")
-    return {
+    onnx_int8 = export_onnx(model, folder / "int8.onnx", precision="int8", calibration=ranges)
+    found: dict[str, Candidate] = {
         "keras": model.predict_on_batch,
         "saved_model, unfused": saved_model_runner(plain.path),
         "saved_model": saved_model_runner(fused.path),
         "onnxruntime": onnx_runner(onnx.path),
+        "onnxruntime int8": onnx_runner(onnx_int8.path),
         "tflite float32": LiteModel(float32.path, threads=threads()),
         "tflite int8": LiteModel(int8.path, threads=threads()),
     }
+    if importlib.util.find_spec("openvino"):
+        found |= {"openvino": openvino_runner(onnx.path), "openvino int8": openvino_runner(onnx_int8.path)}
+    return found
 
 
 def noise(model: keras.Model, count: int = 8) -> np.ndarray:
@@ -151,3 +159,12 @@ def onnx_runner(path: Path) -> Candidate:
     session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     name = session.get_inputs()[0].name
     return lambda images: session.run(None, {name: images})
+
+
+def openvino_runner(path: Path) -> Candidate:
+    """An ONNX file in OpenVINO on the CPU."""
+    import openvino
+
+    options = {"INFERENCE_NUM_THREADS": threads(), "PERFORMANCE_HINT": "LATENCY"}
+    compiled = openvino.Core().compile_model(str(path), "CPU", options)
+    return lambda images: compiled(images)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import keras
 import numpy as np
+from conftest import DATA
 
 import keras_yolo_backbones as kyb
 from keras_yolo_backbones.litert import LiteModel, operators
@@ -54,3 +55,14 @@ def kernels_per_channel(path: Path) -> tuple[int, int]:
 def outputs(path: Path, images: np.ndarray) -> dict[str, np.ndarray]:
     """What a TFLite file gives for uint8 photographs."""
     return LiteModel(path)(np.float32(images) / 255)
+
+
+def trained_digits(detector, activation: str) -> keras.Model:
+    """The detector that `run.py` trains (seed 0), kernels in half precision, with its backbone's levels as outputs."""
+    whole = detector.build_detector("v8-n", activation)
+    with np.load(DATA / "digits" / f"v8-n-{activation}.npz") as content:
+        whole.set_weights([np.float32(content[name]) for name in content.files])
+    levels = {
+        level: whole.get_layer(name).output for level, name in (("P3", "stage3.cv2.act"), ("P4", "stage4.cv2.act"))
+    }
+    return keras.Model(whole.input, {**levels, **whole.output}, name=whole.name)

@@ -9,7 +9,7 @@ import pytest
 import keras_yolo_backbones as kyb
 from keras_yolo_backbones.blocks import MatMul, Style, attention
 from keras_yolo_backbones.export.onnx.channels_first import ChannelsFirstAttention, attention_channels_first
-from keras_yolo_backbones.export.onnx.exporter import run_onnx
+from keras_yolo_backbones.export.onnx.running import run_onnx
 
 FIXED, OPEN = (64, 96, 3), (None, None, 3)
 IMAGES = np.random.default_rng(0).random((3, *FIXED), np.float32)

@@ -2,26 +2,14 @@
 
 from __future__ import annotations
 
-import keras
 import numpy as np
 import pytest
 from ai_edge_litert.interpreter import Interpreter
-from conftest import DATA
+from quantized import trained_digits
 
 import keras_yolo_backbones as kyb
 from keras_yolo_backbones.graph.running import run
 from keras_yolo_backbones.litert import quantize
-
-
-def trained(detector, activation):
-    """The detector that `run.py` trains (seed 0), kernels in half precision, with its backbone's levels as outputs."""
-    whole = detector.build_detector("v8-n", activation)
-    with np.load(DATA / "digits" / f"v8-n-{activation}.npz") as content:
-        whole.set_weights([np.float32(content[name]) for name in content.files])
-    levels = {
-        level: whole.get_layer(name).output for level, name in (("P3", "stage3.cv2.act"), ("P4", "stage4.cv2.act"))
-    }
-    return keras.Model(whole.input, {**levels, **whole.output}, name=whole.name)
 
 
 def share_within(path, aware, images, steps):
@@ -41,7 +29,7 @@ def share_within(path, aware, images, steps):
 @pytest.mark.parametrize(("activation", "least"), [("relu6", 0.999), ("silu", 0.96)])
 def test_the_file_follows_its_model_within_two_steps(digits_example, activation, least, tmp_path):
     data, detector = digits_example
-    model = trained(detector, activation)
+    model = trained_digits(detector, activation)
     aware = kyb.quantize_aware(model, data.make_digits(64, seed=1000, training=True).images, method="minmax")
     file = kyb.export_tflite(aware, tmp_path / "file.tflite")
     images = np.float32(data.make_digits(16, seed=2000, training=False).images) / 255

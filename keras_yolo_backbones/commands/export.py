@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Table
@@ -31,6 +31,7 @@ EXAMPLES = """\
 examples:
   kyb export v8-s --format tflite onnx --out build/
   kyb export v8-s --activation relu6 --format tflite --precision int8 --calibration photos/ --out build/
+  kyb export v8-s --format onnx --precision int8 --scheme symmetric --calibration photos/ --out build/
   kyb export v8-s --weights my-v8s.weights.h5 --format saved_model --out serving/
 """
 
@@ -50,16 +51,19 @@ def add(subparsers: argparse._SubParsersAction) -> None:
     parser.add_argument("--format", nargs="+", required=True, metavar="FORMAT", help=", ".join(FORMATS))
     parser.add_argument("--out", required=True, metavar="DIR", help="the folder to write to")
     parser.add_argument("--json", action="store_true", help="print the manifests as JSON")
-    tflite = parser.add_argument_group("tflite")
-    tflite.add_argument("--precision", default="float32", help="float32, float16, dynamic or int8")
-    tflite.add_argument("--calibration", metavar="DIR", help="for int8: a folder of photographs, or a plan's .json")
-    tflite.add_argument("--method", help="how int8 ranges are chosen: minmax (default), auto, percentile or mse")
-    tflite.add_argument("--input-type", help="of an int8 file: int8 (default), uint8 or float32")
-    tflite.add_argument(
+    integers = parser.add_argument_group("tflite and onnx")
+    integers.add_argument("--precision", default="float32", help="float32, float16 (tflite), dynamic (tflite) or int8")
+    integers.add_argument("--calibration", metavar="DIR", help="for int8: a folder of photographs, or a plan's .json")
+    integers.add_argument("--method", help="how int8 ranges are chosen: minmax (default), auto, percentile or mse")
+    integers.add_argument(
         "--keep-float", nargs="+", default=[], metavar="LAYER", help="layers that stay float in an int8 file"
     )
+    tflite = parser.add_argument_group("tflite")
+    tflite.add_argument("--input-type", help="of an int8 file: int8 (default), uint8 or float32")
     onnx = parser.add_argument_group("onnx")
-    onnx.add_argument("--opset", type=int, default=17, help="13 … 18")
+    onnx.add_argument("--opset", type=int, default=17, help="13 … 21")
+    onnx.add_argument("--scheme", default="asymmetric", help="of an int8 file: asymmetric (default) or symmetric")
+    onnx.add_argument("--io", default="float32", help="of an int8 file: float32 (default) or int8")
     onnx.add_argument("--layout", default="nhwc", help="nhwc (default) or nchw")
     add_saved_model_arguments(parser)
     parser.set_defaults(run=run)
@@ -118,9 +122,7 @@ def _export(model: keras.Model, format: str, args: argparse.Namespace) -> Artifa
     stem = "-".join(filter(None, [args.model, args.activation]))
     folder = Path(args.out)
     if format == "onnx":
-        from keras_yolo_backbones.export.onnx.exporter import export_onnx
-
-        return export_onnx(model, folder / f"{stem}.onnx", opset=args.opset, layout=args.layout)
+        return _export_onnx(model, folder / stem, args)
     if format == "saved_model":
         from keras_yolo_backbones.export.tf_serving.saved_model import export_saved_model
 
@@ -135,4 +137,22 @@ def _export(model: keras.Model, format: str, args: argparse.Namespace) -> Artifa
         method=args.method,
         input_type=args.input_type,
         keep_float=args.keep_float,
+    )
+
+
+def _export_onnx(model: keras.Model, path: Path, args: argparse.Namespace) -> Artifact:
+    """An int8 file if that is the precision; float in every other, for only TFLite has those."""
+    from keras_yolo_backbones.export.onnx.exporter import export_onnx
+
+    options: dict[str, Any] = {"opset": args.opset, "layout": args.layout, "scheme": args.scheme, "io": args.io}
+    if args.precision != "int8":
+        return export_onnx(model, path.with_name(f"{path.name}.onnx"), **options)
+    return export_onnx(
+        model,
+        path.with_name(f"{path.name}-int8.onnx"),
+        precision="int8",
+        calibration=args.calibration,
+        method=args.method,
+        keep_float=args.keep_float,
+        **options,
     )

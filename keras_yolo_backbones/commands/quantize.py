@@ -12,17 +12,23 @@ from rich.console import Console
 
 from keras_yolo_backbones.commands.common import add_model_arguments, build_model, working
 from keras_yolo_backbones.commands.export import artifact_table, load
+from keras_yolo_backbones.errors import one_of
 
 if TYPE_CHECKING:
     import keras
 
+    from keras_yolo_backbones.export.manifest import Artifact
     from keras_yolo_backbones.quantization import Plan, Report
     from keras_yolo_backbones.quantization.calibration import Calibration
+
+FORMATS = ("tflite", "onnx")
+SCHEMES = ("asymmetric", "symmetric")
 
 EXAMPLES = """\
 examples:
   kyb quantize v8-s --activation relu6 --weights my-v8s.weights.h5 --images photos/ --out build/
   kyb quantize v8-s --weights my-v8s.weights.h5 --images photos/ --epochs 0 --method auto --out build/
+  kyb quantize v8-s --weights my-v8s.weights.h5 --images photos/ --format tflite onnx --out build/
   kyb quantize v8-s --weights my-v8s.weights.h5 --images photos/ --keep-float stage5 'spp.cv?' --out build/
 """
 
@@ -31,9 +37,9 @@ def add(subparsers: argparse._SubParsersAction) -> None:
     """Say what the command takes."""
     parser = subparsers.add_parser(
         "quantize",
-        help="make an int8 TFLite file by quantization-aware training, without labels",
+        help="make an int8 TFLite or ONNX file by quantization-aware training, without labels",
         description="Plan the ranges on photographs, put them into the network, tune its weights against the float "
-        "network's features, write an int8 TFLite file, and report where it loses signal. A killed run is continued.",
+        "network's features, write an int8 file, and report where it loses signal. A killed run is continued.",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -50,17 +56,23 @@ def add(subparsers: argparse._SubParsersAction) -> None:
     parser.add_argument(
         "--keep-float", nargs="+", default=[], metavar="LAYER", help="layers that stay float, as the report names them"
     )
+    parser.add_argument("--format", nargs="+", default=["tflite"], metavar="FORMAT", help="tflite (default), onnx")
+    parser.add_argument("--scheme", default="asymmetric", help="asymmetric (default), or symmetric for TensorRT")
     parser.add_argument("--out", required=True, metavar="DIR", help="the folder to write to")
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace, console: Console) -> int:
     """Plan, quantize, tune, export, report."""
+    for format in args.format:
+        if format not in FORMATS:
+            raise one_of("format", format, FORMATS)
+    if args.scheme not in SCHEMES:
+        raise one_of("scheme", args.scheme, SCHEMES)
     with working(console, f"building {args.model}"):
         model = build_model(args)
         load(model, args.weights)
         from keras_yolo_backbones import quantization
-        from keras_yolo_backbones.export.tflite import export_tflite
         from keras_yolo_backbones.files import check_directory
         from keras_yolo_backbones.graph.signature import image_input
         from keras_yolo_backbones.quantization.calibration import calibration_images
@@ -70,7 +82,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
         samples = calibration_images(args.images, shape=images.sized(None), preprocessing=images.preprocessing)
     stem = "-".join(filter(None, [args.model, args.activation])) + "-qat"
     with working(console, f"planning on {len(samples)} images"):
-        plan = quantization.plan(model, samples, method=args.method)
+        plan = quantization.plan(model, samples, method=args.method, symmetric=args.scheme == "symmetric")
         options = {"learn_ranges": args.learn_ranges, "keep_float": args.keep_float}
         aware = quantization.quantize_aware(model, plan, **options)
         plan.save(folder / f"{stem}.plan.json")
@@ -92,14 +104,24 @@ def run(args: argparse.Namespace, console: Console) -> int:
         change = f"{told.held_out[0]:.2e} to {told.held_out[told.best]:.2e}"
         print(f"held-out loss: {change}, after epoch {told.best} of {len(told.held_out) - 1}")
     with working(console, "exporting"):
-        artifact = export_tflite(aware, folder / f"{stem}.tflite")
+        artifacts = [_export(aware, format, folder / f"{stem}.{format}", args.scheme) for format in args.format]
     with working(console, "comparing with float"):
-        report = quantization.report(model, artifact.path, samples)
+        report = quantization.report(model, artifacts[0].path, samples)
     _write(report, folder / f"{stem}.report")
     output = Console()
-    output.print(artifact_table([artifact]))
+    output.print(artifact_table(artifacts))
     output.print(str(report), markup=False, highlight=False, soft_wrap=True)
     return 0
+
+
+def _export(aware: keras.Model, format: str, path: Path, scheme: str) -> Artifact:
+    if format == "onnx":
+        from keras_yolo_backbones.export.onnx.exporter import export_onnx
+
+        return export_onnx(aware, path, scheme=scheme)
+    from keras_yolo_backbones.export.tflite import export_tflite
+
+    return export_tflite(aware, path)
 
 
 def _bought(model: keras.Model, plan: Plan, aware: keras.Model, samples: Calibration) -> str:

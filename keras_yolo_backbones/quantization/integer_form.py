@@ -34,7 +34,7 @@ def integer_form(model: keras.Model) -> keras.Model:
             return keras.ops.ceil(args[0]) if node.layer.to == "float32" else args[0]
         if type(node.layer) not in FLOAT:
             return NotImplemented
-        return once(node.layer, lambda: _plain(node.layer))(*args, **kwargs)
+        return once(node.layer, lambda: plain_layer(node.layer))(*args, **kwargs)
 
     plain = rebuild(read(model), rule)
     if not conversions(model)["float32"]:
@@ -42,8 +42,8 @@ def integer_form(model: keras.Model) -> keras.Model:
     return keras.Model(plain.input, keras.tree.map_structure(keras.ops.ceil, plain.output), name=plain.name)
 
 
-def _plain(layer: Any) -> keras.Layer:
-    """The float layer with the kernel that `layer` computes with."""
+def plain_layer(layer: Any) -> keras.Layer:
+    """The float layer with the kernel that a layer of `FLOAT` computes with."""
     kind, axes = FLOAT[type(layer)]
     kernel, *rest = layer.get_weights()
     rounded = np.asarray(fake_quantized(keras.ops.convert_to_tensor(kernel), axes))
@@ -53,6 +53,12 @@ def _plain(layer: Any) -> keras.Layer:
 def is_fake_quantized(model: Any) -> bool:
     """Whether the model came from `quantize_aware`."""
     return any(isinstance(layer, FakeQuant) for layer in getattr(model, "layers", ()))
+
+
+def fake_ranges(model: keras.Model) -> list[tuple[float, float]]:
+    """The ranges of a fake-quantized model, as training left them."""
+    ends = [np.asarray(layer.range) for layer in model.layers if isinstance(layer, FakeQuant)]
+    return [(float(low), float(high)) for low, high in ends]
 
 
 def conversions(model: keras.Model) -> dict[str, int]:

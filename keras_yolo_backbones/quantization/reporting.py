@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import math
 import os
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,15 +15,14 @@ import numpy as np
 from keras_yolo_backbones.arguments import check_model
 from keras_yolo_backbones.errors import ArgumentError
 from keras_yolo_backbones.files import staged
-from keras_yolo_backbones.fragile import recording_interpreter
 from keras_yolo_backbones.graph.agreement import Agreement, agreement
 from keras_yolo_backbones.graph.ir import Node, Value
 from keras_yolo_backbones.graph.read import read
 from keras_yolo_backbones.graph.rewrite import keep, rebuild
 from keras_yolo_backbones.graph.running import run
 from keras_yolo_backbones.graph.signature import image_input
-from keras_yolo_backbones.litert import LiteModel, dequantize, operators, quantize
 from keras_yolo_backbones.quantization.calibration import calibration_images
+from keras_yolo_backbones.quantization.int8_files import Int8File, open_int8
 from keras_yolo_backbones.quantization.lower import lower, tensor_names
 
 MOST = 16
@@ -125,24 +123,25 @@ def report(model: keras.Model, int8_file: str | os.PathLike[str], images: Any) -
 
     Args:
         model: the float model.
-        int8_file: a `.tflite` file of it, by post-training quantization or by quantization-aware training.
+        int8_file: a `.tflite` or `.onnx` file of it, by post-training quantization or by quantization-aware training.
+            Of an ONNX file, layers that stay float are left out, and conversions are its QuantizeLinear operators.
         images: as calibration images; better others than those that the ranges come from.
 
     Raises:
         ArgumentError: the file is none of this model.
         CalibrationError: images that cannot be used.
-        ExportError: the file is no TFLite file.
+        ExportError: the file is no TFLite or ONNX file.
     """
     check_model(model)
     path = Path(int8_file)
-    lite = LiteModel(path)
+    file = open_int8(path)
     signature = image_input(model)
     samples = calibration_images(
-        images, shape=lite.input_shape, preprocessing=signature.preprocessing, fewest=1, most=MOST
+        images, shape=file.input_shape, preprocessing=signature.preprocessing, fewest=1, most=MOST
     )
     graph = read(lower(model))
     names = tensor_names(graph)
-    tensors = _named_tensors(path, set(names.values()))
+    tensors = file.tensors(set(names.values()))
     nodes = [node for node in graph.nodes if names[node] in tensors]
     seen = [node for node in nodes if not isinstance(node.layer, keras.layers.InputLayer)]
     if not seen:
@@ -151,15 +150,15 @@ def report(model: keras.Model, int8_file: str | os.PathLike[str], images: Any) -
         )
     watched = rebuild(graph, keep, outputs=[Value(node, 0) for node in seen])
     floats = _joined([[np.asarray(t) for t in keras.tree.flatten(watched(image, training=False))] for image in samples])
-    integers = _joined(_run_all(path, [tensors[names[node]] for node in seen], samples))
+    details = [tensors[names[node]] for node in seen]
+    integers = _joined([file.values(details, image) for image in samples])
     found = {
-        node: (agreement(a, b), tensors[names[node]], _outside(a, tensors[names[node]]))
+        node: (agreement(a, _aligned(a, b)), tensors[names[node]], _outside(a, tensors[names[node]]))
         for node, a, b in zip(seen, floats, integers, strict=True)
     }
     layers = [_loss(node, names[node], found) for node in seen]
-    kinds = [operator.name for operator in operators(path)]
-    conversions = kinds.count("QUANTIZE") + kinds.count("DEQUANTIZE")
-    return Report(path.name, len(samples), _levels(model, lite, samples), layers, path.stat().st_size, conversions)
+    levels = _levels(model, file, samples)
+    return Report(path.name, len(samples), levels, layers, path.stat().st_size, file.conversions)
 
 
 def _loss(node: Node, name: str, found: dict[Node, tuple[Agreement, dict[str, Any], float]]) -> LayerLoss:
@@ -177,49 +176,21 @@ def _measured(node: Node, found: dict[Node, Any]) -> list[Node]:
     return sources
 
 
-def _levels(model: keras.Model, lite: LiteModel, samples: Sequence[np.ndarray]) -> dict[str, Agreement]:
-    pairs = [(run(model, image), lite(image)) for image in samples]
+def _levels(model: keras.Model, file: Int8File, samples: Sequence[np.ndarray]) -> dict[str, Agreement]:
+    pairs = [(run(model, image), file(image)) for image in samples]
     return {
         name: agreement(*(np.concatenate([pair[side][name] for pair in pairs]) for side in (0, 1)))
         for name in pairs[0][0]
     }
 
 
-_SUFFIX = re.compile(r"(_\d+)?$")
-
-
-def _named_tensors(path: Path, names: set[str]) -> dict[str, dict[str, Any]]:
-    """Layer name -> the tensor that the file calls like it: `stem.act_1/Relu6;stem.conv_1/BiasAdd` is stem.act.
-
-    Constants may be called like the layer too; they come first and have no batch of 1.
-    """
-    found = {}
-    for tensor in _interpreter(path).get_tensor_details():
-        scales = len(tensor["quantization_parameters"]["scales"])
-        if (tensor["dtype"], scales) not in ((np.int8, 1), (np.float32, 0)) or list(tensor["shape"][:1]) != [1]:
-            continue
-        scope = tensor["name"].split(";")[0].split("/")[0]
-        name = scope if scope in names else _SUFFIX.sub("", scope)
-        if name in names:
-            found[name] = tensor
-    return found
-
-
-def _run_all(path: Path, tensors: list[dict[str, Any]], samples: Sequence[np.ndarray]) -> list[list[np.ndarray]]:
-    interpreter = _interpreter(path)
-    (entry,) = interpreter.get_input_details()
-    results = []
-    for image in samples:
-        interpreter.set_tensor(entry["index"], quantize(image, entry))
-        interpreter.invoke()
-        results.append([dequantize(interpreter.get_tensor(tensor["index"]), tensor) for tensor in tensors])
-    return results
-
-
-def _interpreter(path: Path) -> Any:
-    interpreter = recording_interpreter(path)
-    interpreter.allocate_tensors()
-    return interpreter
+def _aligned(floats: np.ndarray, integers: np.ndarray) -> np.ndarray:
+    """A file's tensor with its axes in the model's order: ONNX files have the channels of maps first."""
+    turned = [integers, integers.transpose(0, 2, 3, 1)] if integers.ndim == 4 else [integers]
+    fitting = [candidate for candidate in turned if candidate.shape == floats.shape]
+    if not fitting:
+        return integers.reshape(floats.shape)
+    return max(fitting, key=lambda candidate: agreement(floats, candidate).snr_db)
 
 
 def _joined(images: list[list[np.ndarray]]) -> list[np.ndarray]:
@@ -231,7 +202,8 @@ def _outside(values: np.ndarray, tensor: dict[str, Any]) -> float:
     if tensor["dtype"] == np.float32:
         return 0.0
     scale, zero_point = tensor["quantization"]
-    low, high = ((limit - zero_point) * scale for limit in (-128.5, 127.5))
+    limits = np.iinfo(tensor["dtype"])
+    low, high = ((limit - zero_point) * scale for limit in (limits.min - 0.5, limits.max + 0.5))
     return float(np.mean((values < low) | (values > high)))
 
 

@@ -1,200 +1,196 @@
-"""ONNX files through tf2onnx, run in onnxruntime before they are handed over."""
+"""ONNX files, float or int8, run in onnxruntime before they are handed over."""
 
 from __future__ import annotations
 
-import json
+import functools
 import os
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import keras
-import numpy as np
-import tensorflow as tf
 
 from keras_yolo_backbones.arguments import check_model
-from keras_yolo_backbones.errors import ArgumentError, ExportError, one_of
+from keras_yolo_backbones.errors import ArgumentError, one_of
 from keras_yolo_backbones.export.comparison import LEAST_SNR_DB, check_images, compare
-from keras_yolo_backbones.export.function import deployable, frozen_function
-from keras_yolo_backbones.export.manifest import (
-    Artifact,
-    file_digest,
-    make_manifest,
-    origins,
-    write_manifest,
-)
-from keras_yolo_backbones.export.onnx.channels_first import SCORES, VALUES, attention_channels_first
-from keras_yolo_backbones.export.onnx.einsum import keeping_einsum, restore_einsum
-from keras_yolo_backbones.export.onnx.transposes import cancel_transposes
+from keras_yolo_backbones.export.function import deployable
+from keras_yolo_backbones.export.manifest import Artifact, file_digest, make_manifest, write_manifest
+from keras_yolo_backbones.export.onnx.channels_first import attention_channels_first
+from keras_yolo_backbones.export.onnx.converting import converted, finished
+from keras_yolo_backbones.export.onnx.describing import inventory, metadata, turn_channels_first
+from keras_yolo_backbones.export.onnx.grids import SCHEMES, Grid
+from keras_yolo_backbones.export.onnx.planned import check_quantization, quantized_model
+from keras_yolo_backbones.export.onnx.qdq import quantized
+from keras_yolo_backbones.export.onnx.running import run_onnx
+from keras_yolo_backbones.export.onnx.steps import compare_steps
 from keras_yolo_backbones.files import check_file_target, staged_pair
 from keras_yolo_backbones.graph.running import require_tensorflow
 from keras_yolo_backbones.graph.signature import image_input, named_outputs
-from keras_yolo_backbones.levels import stride_of
-from keras_yolo_backbones.provenance import every_provenance
-from keras_yolo_backbones.version import __version__
+from keras_yolo_backbones.quantization.calibration import Calibration
+from keras_yolo_backbones.quantization.integer_form import float_layers, is_fake_quantized
+from keras_yolo_backbones.quantization.tfmot.engine import is_tfmot
 
-OPSETS = range(13, 19)
+OPSETS = range(13, 22)
 LAYOUTS = ("nhwc", "nchw")
+PRECISIONS = ("float32", "int8")
+IO = ("float32", "int8")
 
 
-def export_onnx(model: keras.Model, path: str | os.PathLike[str], *, opset: int = 17, layout: str = "nhwc") -> Artifact:
+def export_onnx(
+    model: keras.Model,
+    path: str | os.PathLike[str],
+    *,
+    opset: int = 17,
+    layout: str = "nhwc",
+    precision: str | None = None,
+    calibration: Any = None,
+    method: str | None = None,
+    scheme: str = "asymmetric",
+    io: str = "float32",
+    image_size: int | tuple[int, int] | None = None,
+    least_snr_db: float | None = None,
+    keep_float: Sequence[str] = (),
+) -> Artifact:
     """Write an ONNX file with a dynamic batch and the model's own input and output names.
 
     What a user of the file alone needs is in its `metadata_props`: `model`, `layout`, and as JSON `levels` (name ->
-    stride and channels) and `preprocessing`.
+    stride and channels) and `preprocessing`; of int8 files also `quantization`.
+
+    An int8 file holds the integers of the TFLite file of the same plan, as QuantizeLinear and DequantizeLinear ("QDQ")
+    around float operators, which runtimes fuse to integer ones.
 
     Args:
-        model: a functional model with one image input; left untouched.
+        model: a functional model with one image input, float or from `quantize_aware`; left untouched.
         path: the file, ending in `.onnx`. Its manifest goes beside it as `….onnx.json`.
-        opset: 13 … 18.
+        opset: 13 … 21.
         layout: of the input and the outputs: `"nhwc"` as in Keras, or `"nchw"` as ONNX' own operators have it, which
             saves the Transpose at each of them. The backbones need no others.
+        precision: `"float32"` (default) or `"int8"`, which needs `calibration`. A model from `quantize_aware` is always
+            `"int8"` and has its ranges within.
+        calibration: representative images (see `quantization.plan`), or a `Plan`, or the `.json` file of one.
+        method: how ranges are chosen, see `quantization.plan`.
+        scheme: of an int8 file: `"asymmetric"`, uint8 activations for onnxruntime, OpenVINO and QNN; or `"symmetric"`,
+            int8 activations with zero points of 0 for TensorRT, which needs a symmetric plan or model.
+        io: `"float32"`, or `"int8"` for an int8 file that takes and gives the integers of its scheme.
+        image_size: side or (height, width) of the calibration images, for a model that leaves them open.
+        least_snr_db: the weakest agreement that passes, by default `LEAST_SNR_DB[precision]`.
+        keep_float: layers that stay float in an int8 file, see `quantize_aware`.
 
     Returns:
-        The file and its manifest, after onnx has checked it, and onnxruntime has run it and it agreed with the model.
+        The file and its manifest, after onnx has checked it, and onnxruntime has run it and it agreed with the model;
+        an int8 file also in steps of its integers with the fake-quantized model.
 
     Raises:
-        ArgumentError: an opset or layout that is not allowed.
+        ArgumentError: an option that is not allowed.
+        CalibrationError: calibration images that cannot be used, or a plan for another model.
+        GraphError: a layer that quantization does not know, named.
         ExportError: the path cannot be written, or the file disagrees with the model.
     """
     require_tensorflow()
+    if is_tfmot(model):
+        raise ArgumentError('export_onnx takes models from quantize_aware(…, engine="keras"), not from engine="tfmot".')
     check_model(model)
     target = check_file_target(path, ".onnx")
-    if opset not in OPSETS:
-        raise one_of("opset", opset, OPSETS)
-    if layout not in LAYOUTS:
-        raise one_of("layout", layout, LAYOUTS)
-    images = image_input(model)
-    if layout == "nchw" and any(len(tensor.shape) != 4 for tensor in named_outputs(model).values()):
-        raise ArgumentError('layout="nchw": the model has outputs that are no feature maps; use "nhwc".')
-    proto = _convert(model, tf.TensorSpec((None, *images.shape), tf.float32, name=images.name), opset, layout)
+    _check_form(model, opset, layout)
+    precision = precision or ("int8" if is_fake_quantized(model) else "float32")
+    for what, value, allowed in (("precision", precision, PRECISIONS), ("io", io, IO), ("scheme", scheme, SCHEMES)):
+        if value not in allowed:
+            raise one_of(what, value, allowed)
+    options = {"calibration": calibration, "keep_float": keep_float, "io": io, "scheme": scheme, "method": method}
+    check_quantization(model, precision, **options)
+    aware, samples = None, None
+    if precision == "int8":
+        aware, samples = quantized_model(model, calibration, method, scheme, image_size, keep_float)
+    written = _write(model, aware, opset=opset, layout=layout, scheme=scheme, io=io)
+    bound = LEAST_SNR_DB[precision] if least_snr_db is None else least_snr_db
     with staged_pair(target) as (temporary, manifest_file):
-        temporary.write_bytes(proto.SerializeToString())
-        found = compare(
-            model,
-            lambda batch: run_onnx(temporary, images.name, batch, layout),
-            [check_images(images.any_size(), images.preprocessing.range, count=2)],
-            what=target.name,
-            least_snr_db=LEAST_SNR_DB["float32"],
-        )
-        manifest = make_manifest(
-            model,
-            images,
-            format="onnx",
-            precision="float32",
-            size=images.shape,
-            batch=None,
-            agreement=found,
-            checked_on="2 random images",
-            least_snr_db=LEAST_SNR_DB["float32"],
-            operators=_inventory(proto),
-            opset=opset,
-        )
-        if layout == "nchw":
-            _channels_first(manifest)
+        temporary.write_bytes(written.proto.SerializeToString())
+        manifest = _checked(model, aware, written, temporary, _batches(model, image_size, samples), bound, target.name)
         manifest["sha256"]["file"] = file_digest(temporary)
         write_manifest(manifest, manifest_file)
     return Artifact(target, manifest)
 
 
-def run_onnx(path: Path, name: str, images: np.ndarray, layout: str = "nhwc") -> dict[str, np.ndarray]:
-    """Run an ONNX file in onnxruntime on the CPU; images and outputs are NHWC whatever the file's layout."""
-    import onnxruntime
+class _Written(NamedTuple):
+    """A file, and what it is.
 
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    names = [output.name for output in session.get_outputs()]
-    channels_first = layout == "nchw"
-    outputs = session.run(names, {name: images.transpose(0, 3, 1, 2) if channels_first else images})
-    return {
-        name: output.transpose(0, 2, 3, 1) if channels_first else output
-        for name, output in zip(names, outputs, strict=True)
-    }
+    Attributes:
+        proto: the file.
+        grids: the integers of its input and outputs, of an int8 file.
+        form: opset and, of an int8 file, scheme and the like, as the manifest says them.
+        layout: of its input and outputs.
+    """
 
-
-def _convert(model: keras.Model, spec: tf.TensorSpec, opset: int, layout: str) -> Any:
-    import onnx
-    import tf2onnx
-
-    names = list(named_outputs(model))
-    channels_first = {"inputs_as_nchw": [spec.name], "outputs_as_nchw": names} if layout == "nchw" else {}
-    call: Any = frozen_function(attention_channels_first(deployable(model)), spec)
-    call.get_concrete_function()  # what fails in our own passes fails here, as itself
-    try:
-        proto, _ = tf2onnx.convert.from_function(
-            call,
-            input_signature=[spec],
-            opset=opset,
-            custom_op_handlers=keeping_einsum((SCORES, VALUES)),
-            **channels_first,
-        )
-    except Exception as error:  # tf2onnx raises whatever it meets
-        raise _refused(model, error) from error
-    restore_einsum(proto.graph)
-    cancel_transposes(proto.graph)
-    _name_dimensions(proto, layout)
-    onnx.helper.set_model_props(proto, _metadata(model, layout))
-    try:
-        onnx.checker.check_model(proto, full_check=True)
-    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
-        raise _refused(model, error) from error
-    return proto
+    proto: Any
+    grids: dict[str, Grid]
+    form: dict[str, Any]
+    layout: str
 
 
-def _refused(model: keras.Model, error: Exception) -> ExportError:
-    reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-    return ExportError(f"{model.name!r} cannot be converted to ONNX: {reason}")
+def _write(model: keras.Model, aware: keras.Model | None, *, opset: int, layout: str, scheme: str, io: str) -> _Written:
+    images = image_input(model)
+    form: dict[str, Any] = {}
+    grids: dict[str, Grid] = {}
+    if aware is None:
+        proto = converted(attention_channels_first(deployable(model)), images, opset=opset, layout=layout)
+    else:
+        proto, grids = quantized(aware, images, opset=opset, layout=layout, scheme=scheme, io=io)
+        form = {"scheme": scheme, "io": io, "integers": {name: grid.describe() for name, grid in grids.items()}}
+        form |= {"float_layers": kept} if (kept := float_layers(aware)) else {}
+    properties = metadata(model, layout, **({"quantization": form} if form else {}))
+    proto = finished(proto, model, opset=opset, layout=layout, metadata=properties)
+    return _Written(proto, grids, {"opset": opset, **form}, layout)
 
 
-def _metadata(model: keras.Model, layout: str) -> dict[str, str]:
-    """What the file says about itself."""
-    levels = {
-        name: {"stride": stride, "channels": tensor.shape[-1]}
-        for name, tensor in named_outputs(model).items()
-        if (stride := stride_of(name))
-    }
-    return {
-        "model": model.name,
-        "layout": layout.upper(),
-        "levels": json.dumps(levels),
-        "preprocessing": json.dumps(image_input(model).preprocessing.describe()),
-        "keras_yolo_backbones": __version__,
-        **_origin(model),
-    }
+def _checked(
+    model: keras.Model,
+    aware: keras.Model | None,
+    written: _Written,
+    file: Path,
+    batches: list[Any],
+    bound: float,
+    what: str,
+) -> dict[str, Any]:
+    """The manifest of a file, after it has run and agreed with the model."""
+    images = image_input(model)
+    raw = written.form.get("io") == "int8"
+    runner = functools.partial(run_onnx, file, images.name, layout=written.layout, grids=written.grids if raw else None)
+    steps: dict[str, Any] = (
+        {} if aware is None else {"steps": compare_steps(aware, runner, batches, written.grids, what=what)}
+    )
+    manifest = make_manifest(
+        model,
+        images,
+        format="onnx",
+        precision="float32" if aware is None else "int8",
+        size=images.shape,
+        batch=None,
+        agreement=compare(model, runner, batches, what=what, least_snr_db=bound),
+        checked_on=f"{len(batches)} calibration images" if len(batches) > 1 else "2 random images",
+        least_snr_db=bound,
+        quantization=written.form["integers"] if raw else None,
+        operators=inventory(written.proto),
+        **written.form,
+        **steps,
+    )
+    if written.layout == "nchw":
+        turn_channels_first(manifest)
+    return manifest
 
 
-def _origin(model: keras.Model) -> dict[str, str]:
-    """Licence and source of the weights, if they were loaded from a file."""
-    found = every_provenance(model)
-    if not found:
-        return {}
-    licences = dict.fromkeys(provenance.licence for provenance in found)
-    return {"licence": ", ".join(licences), **{name: json.dumps(value) for name, value in origins(model).items()}}
+def _batches(model: keras.Model, image_size: Any, samples: Calibration | None) -> list[Any]:
+    """Four of the calibration images, or one batch of two random ones."""
+    if samples is not None:
+        return [samples[index] for index in range(min(4, len(samples)))]
+    images = image_input(model)
+    size = images.any_size() if image_size is None else images.sized(image_size)
+    return [check_images(size, images.preprocessing.range, count=2)]
 
 
-def _channels_first(manifest: dict[str, Any]) -> None:
-    """Say the shapes of a manifest in NCHW."""
-    batch, height, width, channels = manifest["input"]["shape"]
-    manifest["input"] |= {"layout": "NCHW", "shape": [batch, channels, height, width]}
-    for output in manifest["outputs"].values():
-        height, width, channels = output["shape"]
-        output["shape"] = [channels, height, width]
-
-
-def _name_dimensions(proto: Any, layout: str) -> None:
-    """Call the open axes of every input and output by what they are: batch, height, width, those of P3 P3_height, …."""
-    axes = ("height", "width", "channels") if layout == "nhwc" else ("channels", "height", "width")
-    for prefix, values in (("", proto.graph.input), ("{}_", proto.graph.output)):
-        for value in values:
-            dims = value.type.tensor_type.shape.dim
-            dims[0].dim_param = "batch"
-            names = axes if len(dims) == 4 else tuple(f"axis{index}" for index in range(1, len(dims)))
-            for dim, axis in zip(dims[1:], names, strict=True):
-                if not dim.HasField("dim_value"):
-                    dim.dim_param = prefix.format(value.name) + axis
-
-
-def _inventory(proto: Any) -> dict[str, int]:
-    from collections import Counter
-
-    return dict(Counter(node.op_type for node in proto.graph.node).most_common())
+def _check_form(model: keras.Model, opset: int, layout: str) -> None:
+    if opset not in OPSETS:
+        raise one_of("opset", opset, OPSETS)
+    if layout not in LAYOUTS:
+        raise one_of("layout", layout, LAYOUTS)
+    if layout == "nchw" and any(len(tensor.shape) != 4 for tensor in named_outputs(model).values()):
+        raise ArgumentError('layout="nchw": the model has outputs that are no feature maps; use "nhwc".')

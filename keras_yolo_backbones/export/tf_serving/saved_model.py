@@ -28,6 +28,7 @@ from keras_yolo_backbones.graph.fuse import fuse
 from keras_yolo_backbones.graph.rewrite import recast
 from keras_yolo_backbones.graph.running import require_tensorflow
 from keras_yolo_backbones.graph.signature import ImageInput, image_input
+from keras_yolo_backbones.quantization.integer_form import is_fake_quantized
 
 MANIFEST = "manifest.json"
 PRECISIONS = {"float32": "float32", "bfloat16": "mixed_bfloat16", "float16": "mixed_float16"}
@@ -110,6 +111,7 @@ def export_saved_model(
                 signatures=_described(session, found),
                 warmup={"requests": requests, "batch_sizes": list(sizes)},
                 server=_server(session, folder.resolve().name, xla),
+                fake_quantized=is_fake_quantized(model),
             )
         manifest["sha256"]["file"] = file_digest(temporary / "saved_model.pb")
         write_manifest(manifest, temporary / MANIFEST)
