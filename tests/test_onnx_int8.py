@@ -389,7 +389,7 @@ def test_a_detector_with_names_of_its_own(relu6, tmp_path):
 def test_the_report_of_an_onnx_file_is_that_of_the_tflite_file(v8, photographs, tmp_path, layout):
     plan = kyb.quantization.plan(v8, photographs)
     options = {"precision": "int8", "calibration": plan}
-    file = kyb.export_onnx(v8, tmp_path / "a.onnx", layout=layout, io="int8", **options)
+    file = kyb.export_onnx(v8, tmp_path / "a.onnx", layout=layout, **options)
     lite = kyb.export_tflite(v8, tmp_path / "a.tflite", **options)
     found, wanted = (kyb.quantization.report(v8, path, photographs[:4]) for path in (file.path, lite.path))
     for name, level in wanted.levels.items():

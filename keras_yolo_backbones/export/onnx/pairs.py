@@ -67,6 +67,8 @@ def pair_moved(edit: Editing) -> None:
 
 def _pair_behind(edit: Editing, node: Any, position: int, grid: Grid) -> None:
     output, label = node.output[position], scope(node)
+    if node.op_type == "Transpose":  # tf2onnx calls it like the layer that it turns a tensor for
+        label = edit.unique(f"{node.input[0]}.turned")
     edit.rename_output(node, edit.unique(f"{label}.moved"), position)
     source = node.output[position]
     result = add_pair(edit, source, grid, label, result=output if output in edit.returned else None)
