@@ -30,7 +30,7 @@ def attention(
         x: (batch, height, width, channels).
         heads: how many attentions run side by side, each on `channels // heads` channels of v.
         key: channels of q and k in each head.
-        areas: cells attend to those of their own area only: the map in row-major order, cut into so many equal runs.
+        areas: cells attend to those of their own area only: the map in row-major order, cut into `areas` equal runs.
         position: kernel side of the depthwise conv.
 
     Returns:
@@ -85,7 +85,7 @@ def _join_heads(
 
 
 def feed_forward(x: keras.KerasTensor, hidden: int, *, style: Style, name: str) -> keras.KerasTensor:
-    """x + two 1×1 convs, `hidden` channels between them, no activation behind the second."""
+    """x + two 1×1 convs, `hidden` channels between them, no activation after the second."""
     y = conv(x, hidden, style=style, name=f"{name}.0")
     y = conv(y, x.shape[-1], activate=False, style=style, name=f"{name}.1")
     return add(x, y, style=style, name=name)
@@ -132,7 +132,7 @@ def area_unit(
 
 
 def area_pair(x: keras.KerasTensor, channels: int, *, style: Style, name: str, **options: Any) -> keras.KerasTensor:
-    """Two `area_unit`, one after another."""
+    """Two `area_unit` in sequence."""
     return chain(x, channels, 2, unit=partial(area_unit, **options), style=style, name=name)[-1]
 
 

@@ -36,7 +36,7 @@ def merge(
 def chain(
     x: keras.KerasTensor, channels: int, repeats: int, *, unit: Unit, style: Style, name: str
 ) -> list[keras.KerasTensor]:
-    """`repeats` units one after another, `name.0`, `name.1`, …; returns `x` and what each of them gives."""
+    """`repeats` units in sequence, `name.0`, `name.1`, …; returns `x` and the output of each."""
     outputs = [x]
     for i in range(repeats):
         outputs.append(unit(outputs[-1], channels, style=style, name=f"{name}.{i}"))
@@ -144,7 +144,7 @@ def cross_stage(
     style: Style,
     name: str,
 ) -> keras.KerasTensor:
-    """`c3` with one conv more behind the chain (the stages of CSPDarknet53).
+    """`c3` with one more conv after the chain (the stages of CSPDarknet53).
 
     Args:
         x: (batch, height, width, any).

@@ -32,8 +32,8 @@ def darknet_trunk(
         images: (batch, height, width, 3).
         stem: filters of the first conv.
         stages: level -> (channels, repeats), from P1 on.
-        stage: what stands behind each stride-2 conv.
-        first: the stage of P1, where it is another one.
+        stage: what follows each stride-2 conv.
+        first: the stage of P1, if it is a different one.
 
     Returns:
         Level name -> (batch, height / 2ⁿ, width / 2ⁿ, channels), from P1 on.

@@ -59,7 +59,7 @@ class ReshapeLike(keras.layers.Layer):
 class SplitAreas(keras.layers.Layer):
     """(batch, heads, cells, channels) -> (batch, heads · areas, cells / areas, channels), runs of cells. No weights.
 
-    `keras.layers.Reshape` does the same; this one says what to do when an image of another size comes in.
+    `keras.layers.Reshape` does the same; this one says what to do when an image of a wrong size comes in.
 
     Args:
         areas: how many.

@@ -43,7 +43,7 @@ class Style:
         momentum: batch normalization's momentum, Keras' convention (1 − torch's).
         synchronized: batch statistics over all replicas.
         dtype: a Keras dtype policy or its name; `None` is the global policy.
-        forced: the user chose the activation: blocks whose original uses another one than the rest follow it too.
+        forced: the user chose the activation: it also replaces an activation that the original has in some blocks only.
     """
 
     activation: str = "silu"

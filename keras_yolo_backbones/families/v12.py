@@ -98,7 +98,7 @@ def network(
 def grouped_trunk(
     images: keras.KerasTensor, stem: int, stages: Mapping[int, C3k2Stage], *, style: Style
 ) -> dict[str, keras.KerasTensor]:
-    """`c3k2_trunk` with the second conv in two groups and the third in four; what they take comes as so many parts."""
+    """`c3k2_trunk` with the second conv in two groups and the third in four; their inputs come as that many parts."""
     levels = {}
     parts = split_conv(images, stem, 3, stride=2, style=style, name="stem")
     for level, (down, channels, hidden, repeats, unit) in stages.items():

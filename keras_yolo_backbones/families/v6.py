@@ -116,7 +116,7 @@ class V6Scale(Scale):
     Attributes:
         block: its 3×3 convs.
         stage: what follows the stride-2 block of a level.
-        context: what stands on top.
+        context: the block on top.
         units: level -> blocks at depth 1.
         activation: of the original.
     """

@@ -151,7 +151,7 @@ def network(images: keras.KerasTensor, spec: Light | Heavy, style: Style, *, spp
 
 
 def layout(spec: Light | Heavy) -> Layout:
-    """Layer numbers of the YAML file; size e has the first pass, the convs between, and a sum behind each halving."""
+    """Layer numbers of the YAML file; size e has the first pass, the convs between, and a sum after each halving."""
     if isinstance(spec, Light) or spec.run is once:
         return Layout(paired(5, "spp"))
     modules = [None, "pre.stem", *(f"pre.{module}{level}" for level in range(2, 6) for module in ("down", "stage"))]

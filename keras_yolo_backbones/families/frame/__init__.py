@@ -1,1 +1,1 @@
-"""What every family stands on: its frame, releases, layouts, scales and origins."""
+"""What every family is built on: its frame, releases, layouts, scales and origins."""

@@ -33,7 +33,7 @@ Args:
     width: multiplies all channels, in place of the size's own; for the families that are scaled so.
     depth: multiplies the units of each stage, likewise.
     max_channels: caps the channels before they are multiplied, likewise.
-    neck_channels: put a 1×1 conv-BN-activation with so many filters on every level.
+    neck_channels: filters of a 1×1 conv-BN-activation that is put on every level.
     sync_batchnorm: batch statistics over all replicas of a distribution strategy.
     include_rescaling: take pixels 0…255 and divide by 255 in the graph; otherwise inputs are RGB in [0, 1].
     input_tensor: a Keras tensor (batch, height, width, channels) to build on, in place of `input_shape`.

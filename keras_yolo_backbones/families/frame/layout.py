@@ -85,7 +85,7 @@ def numbered(modules: Iterable[str | None], before: str = "") -> dict[str, str]:
 
     Args:
         modules: our modules in the original's order, `None` for each of its layers that has no weights.
-        before: what stands before the number, such as `"model."`.
+        before: what precedes the number, such as `"model."`.
     """
     return {module: f"{before}{i}" for i, module in enumerate(modules) if module is not None}
 
@@ -106,7 +106,7 @@ def per_head(original: str, size: int, part: slice) -> Piece:
 
     Args:
         original: the joint conv, such as `"attn.qkv"`.
-        size: its output channels for each head; the heads follow one another.
+        size: its output channels for each head; the heads are in sequence.
         part: which of a head's channels these are.
     """
 
