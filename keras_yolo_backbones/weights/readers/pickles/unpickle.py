@@ -56,12 +56,14 @@ def _check_nesting(root: Any, budget: Budget) -> None:
     level, seen = [root], {id(root)}
     for _ in range(MAX_NESTING):
         inner = []
+        steps = 0
         for value in level:
             for child in children(value):
-                budget.spend()
+                steps += 1
                 if isinstance(child, CONTAINERS) and id(child) not in seen:
                     seen.add(id(child))
                     inner.append(child)
+        budget.spend(steps)
         if not inner:
             return
         level = inner
