@@ -131,7 +131,8 @@ def _attention(graph: Graph, scores: Node, cuts: dict[Value, _Cut]) -> dict[Node
         return lambda args: maps.setdefault(cut, args[0])
 
     def attend(_: tuple[Any, ...]) -> Any:
-        layer = ChannelsFirstAttention(v.heads, v.areas, dtype=values.layer.dtype_policy)
+        name, policy = graph.label(values), values.layer.dtype_policy
+        layer = ChannelsFirstAttention(v.heads, v.areas, name=name, dtype=policy)
         return layer([maps[cut] for cut in (q, k, v)])
 
     # The last call does all the work; those between hand on what they get, and nobody takes it.

@@ -22,6 +22,7 @@ from keras_yolo_backbones.export.onnx.grids import SCHEMES, Grid
 from keras_yolo_backbones.export.onnx.planned import check_quantization, quantized_model
 from keras_yolo_backbones.export.onnx.qdq import quantized
 from keras_yolo_backbones.export.onnx.running import run_onnx
+from keras_yolo_backbones.export.onnx.stable import stabilize
 from keras_yolo_backbones.export.onnx.steps import compare_steps
 from keras_yolo_backbones.files import check_file_target, staged_pair
 from keras_yolo_backbones.graph.running import require_tensorflow
@@ -133,6 +134,7 @@ def _write(model: keras.Model, aware: keras.Model | None, *, opset: int, layout:
     grids: dict[str, Grid] = {}
     if aware is None:
         proto = converted(attention_channels_first(deployable(model)), images, opset=opset, layout=layout)
+        stabilize(proto.graph)
     else:
         proto, grids = quantized(aware, images, opset=opset, layout=layout, scheme=scheme, io=io)
         form = {"scheme": scheme, "io": io, "integers": {name: grid.describe() for name, grid in grids.items()}}

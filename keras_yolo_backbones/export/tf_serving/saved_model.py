@@ -21,6 +21,7 @@ from keras_yolo_backbones.export.tf_serving.server import IMAGE, check_server_fi
 from keras_yolo_backbones.export.tf_serving.session import ServingSession
 from keras_yolo_backbones.export.tf_serving.signature_check import CHECKED_ON, check_signatures
 from keras_yolo_backbones.export.tf_serving.signatures import build_signatures, choose
+from keras_yolo_backbones.export.tf_serving.stable import stabilize
 from keras_yolo_backbones.export.tf_serving.warmup import MOST_RECORDS, replay_warmup, write_warmup
 from keras_yolo_backbones.files import check_directory, publish_folder, scratch
 from keras_yolo_backbones.graph.agreement import Agreement
@@ -93,6 +94,7 @@ def export_saved_model(
     with scratch(folder) as work:
         temporary = work / "version"
         save_signatures(build_signatures(served, images, names, xla=xla), temporary)
+        stabilize(temporary)
         with ServingSession(temporary) as session:
             bound = min(_bound(model), _bound(served))
             found = check_signatures(session, model, images, what=folder.name, least_snr_db=bound)

@@ -86,7 +86,7 @@ class ServingSession:
         definition = tf.compat.v1.MetaGraphDef.FromString(ctypes.string_at(content.data, content.length))
         self._api.TF_DeleteBuffer(meta)
         self._api.TF_DeleteSessionOptions(options)
-        self.signatures = {name: value for name, value in definition.signature_def.items() if value.method_name}
+        self.signatures = {name: value for name, value in sorted(definition.signature_def.items()) if value.method_name}
         self.graph_versions = definition.graph_def.versions
 
     def __enter__(self) -> ServingSession:
