@@ -63,10 +63,14 @@ def readable(files: Iterable[Path]) -> tuple[str, ...]:
     return suffixes
 
 
-def read_image(path: Path) -> np.ndarray:
+def read_image(path: Path, *, max_pixels: int = MAX_PIXELS) -> np.ndarray:
     """Decode an image file to (height, width, 3) uint8 RGB, turned as its EXIF data says.
 
     JPEG, PNG, BMP and WebP are read, and TIFF where Pillow is installed; the kind is told by content.
+
+    Args:
+        path: the file.
+        max_pixels: larger images are refused by their header.
 
     Raises:
         ValueError: the file is no readable image.
@@ -74,7 +78,7 @@ def read_image(path: Path) -> np.ndarray:
     import tensorflow as tf
 
     try:
-        image = _decoded(path.read_bytes())
+        image = _decoded(path.read_bytes(), max_pixels)
     except (tf.errors.InvalidArgumentError, OSError, ValueError) as error:
         raise ValueError(f"{path} is no readable image: {_reason(error)}") from None
     if image.size == 0:
@@ -91,44 +95,45 @@ def _reason(error: Exception) -> str:
     return " ".join(line.removeprefix("b'").removesuffix("'") for line in said.splitlines())
 
 
-def decode(file: Any) -> Any:
+def decode(file: Any, max_pixels: int = MAX_PIXELS) -> Any:
     """The pixels of a JPEG, PNG or BMP file, upright; in eager TensorFlow or in a graph.
 
     Args:
         file: scalar string tensor, the file's content.
+        max_pixels: larger images are refused by their header.
 
     Returns:
         (height, width, 3) uint8 tensor, RGB.
 
     Raises:
-        tf.errors.InvalidArgumentError: no such file, or one of more pixels than `MAX_PIXELS`.
+        tf.errors.InvalidArgumentError: no such file, or one of more pixels than `max_pixels`.
     """
     import tensorflow as tf
 
-    pixels = tf.io.decode_image(within_limit(file), channels=3, expand_animations=False)
+    pixels = tf.io.decode_image(within_limit(file, max_pixels), channels=3, expand_animations=False)
     pixels = tf.ensure_shape(pixels, (None, None, 3))
     return tf.ensure_shape(upright(pixels, jpeg_orientation(file)), (None, None, 3))
 
 
-def _decoded(content: bytes) -> np.ndarray:
+def _decoded(content: bytes, max_pixels: int) -> np.ndarray:
     """The one place where a file becomes pixels in Python."""
     import tensorflow as tf
 
     if content[:4] == b"RIFF" and content[8:12] == b"WEBP":
-        _check_pixels(*webp_size(content))
+        _check_pixels(*webp_size(content), max_pixels)
         orientation = tf.constant(tiff_orientation(webp_exif(content)), tf.int64)
         return upright(tf.io.decode_webp(content)[0, ..., :3], orientation).numpy()
     if content[:4] in (b"II*\0", b"MM\0*"):
-        return _with_pillow(content)
-    return decode(content).numpy()
+        return _with_pillow(content, max_pixels)
+    return decode(content, max_pixels).numpy()
 
 
-def _check_pixels(width: int, height: int) -> None:
-    if width * height > MAX_PIXELS:
-        raise ValueError(f"the image has {width * height} pixels, more than the limit of {MAX_PIXELS}")
+def _check_pixels(width: int, height: int, max_pixels: int) -> None:
+    if width * height > max_pixels:
+        raise ValueError(f"the image has {width * height} pixels, more than the limit of {max_pixels}")
 
 
-def _with_pillow(content: bytes) -> np.ndarray:
+def _with_pillow(content: bytes, max_pixels: int) -> np.ndarray:
     import io
 
     try:
@@ -137,7 +142,7 @@ def _with_pillow(content: bytes) -> np.ndarray:
         raise ValueError("it is a TIFF; install pillow to read it, or convert it to PNG") from None
     try:
         with warnings.catch_warnings(action="ignore"), Image.open(io.BytesIO(content)) as image:
-            _check_pixels(*image.size)
+            _check_pixels(*image.size, max_pixels)
             return np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise ValueError(str(error)) from None
@@ -206,7 +211,12 @@ def unletterbox(boxes: Any, frame: Letterboxed) -> np.ndarray:
 
 
 def letterbox_file(
-    file: Any, height: int, width: int, padding: Sequence[int] = (GREY, GREY, GREY)
+    file: Any,
+    height: int,
+    width: int,
+    padding: Sequence[int] = (GREY, GREY, GREY),
+    *,
+    max_pixels: int = MAX_PIXELS,
 ) -> tuple[Any, Any, Any]:
     """What `letterbox` does, in a TensorFlow graph, on the content of an image file; the same to the byte.
 
@@ -215,13 +225,14 @@ def letterbox_file(
         height: of the frame, in pixels.
         width: of the frame, in pixels.
         padding: colour of the bars, red, green, blue.
+        max_pixels: a larger image fails the graph, by its header.
 
     Returns:
         The frame (height, width, 3) uint8, the scale () float32, and (top, left) as (2,) float32.
     """
     import tensorflow as tf
 
-    image = decode(file)
+    image = decode(file, max_pixels)
     sides = tf.cast(tf.shape(image)[:2], tf.float64)
     scale = tf.reduce_min(tf.constant([height, width], tf.float64) / sides)
     rows, columns = tf.unstack(tf.maximum(tf.cast(tf.round(sides * scale), tf.int32), 1))

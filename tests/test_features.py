@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import signal
@@ -19,6 +20,7 @@ import keras_yolo_backbones as kyb
 from keras_yolo_backbones.cli import main
 from keras_yolo_backbones.features import run as module
 from keras_yolo_backbones.features.extract import Extractor, bare_loop
+from keras_yolo_backbones.features.parquet import read_mark
 from keras_yolo_backbones.images import letterbox
 
 
@@ -110,7 +112,10 @@ def test_a_rerun_makes_what_is_missing_to_the_byte(made, small, folder):
 
 
 def test_another_order_of_shards_gives_the_same_bytes(made, small, folder, tmp_path):
+    mark = read_mark(made[0] / "features-000001.parquet")
     job = module.make_job(folder, tmp_path, 7)
+    conditions = {key: value for key, value in mark["job"].items() if key not in job.everything()}
+    job = dataclasses.replace(job, conditions=conditions)
     assert [done.shard for done in Extractor(small, batch_size=4).run(job, [3, 1])] == [3, 1]
     for shard in (3, 1):
         assert job.features_file(shard).read_bytes() == (made[0] / f"features-{shard:06d}.parquet").read_bytes()
@@ -127,6 +132,91 @@ def test_another_job_is_not_mixed_in(made, small, folder):
     other = kyb.v8("n", input_shape=(SIDE, SIDE, 3), levels=("P4", "P5"))
     with pytest.raises(kyb.ArgumentError, match="differs in weights_sha256"):
         kyb.extract_features(other, folder, made[0], shard_size=7, batch_size=4)
+
+
+def test_damaged_shards_are_made_again(made, small, folder, tmp_path):
+    """Truncated, empty, without the errors that belong to it, or with errors of an older run."""
+    out, _, _ = made
+    for file in out.iterdir():
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    content = (out / "features-000001.parquet").read_bytes()
+    (tmp_path / "features-000001.parquet").write_bytes(content[: len(content) // 2])
+    (tmp_path / "features-000003.parquet").write_bytes(b"")
+    (tmp_path / "errors-000003.parquet").write_bytes((out / "errors-000000.parquet").read_bytes())
+    (tmp_path / "errors-000002.parquet").unlink()
+    assert kyb.extract_features(small, folder, tmp_path, shard_size=7, batch_size=4).skipped == 1
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {
+        path.name: path.read_bytes() for path in out.iterdir()
+    }
+
+
+def test_shards_whose_images_have_changed_are_made_again(small, folder, tmp_path):
+    images, out = tmp_path / "images", tmp_path / "out"
+    images.mkdir()
+    for index in range(4):
+        (images / f"{index}.png").write_bytes((folder / "01.png").read_bytes())
+    (images / "3.png").write_bytes(b"no image")
+    assert kyb.extract_features(small, images, out, shard_size=2) == (3, 1, 2, 0)
+    before, _ = rows(out)
+    (images / "1.png").write_bytes((folder / "02.png").read_bytes())
+    assert kyb.extract_features(small, images, out, shard_size=2) == (2, 0, 1, 1)
+    after, _ = rows(out)
+    assert np.array_equal(before["0.png"]["P5"], after["0.png"]["P5"])
+    assert not np.array_equal(before["1.png"]["P5"], after["1.png"]["P5"])
+    (images / "3.png").write_bytes((folder / "02.png").read_bytes())
+    assert kyb.extract_features(small, images, out, shard_size=2) == (2, 0, 1, 1)
+    features, errors = rows(out)
+    assert (sorted(features), errors) == (["0.png", "1.png", "2.png", "3.png"], {})
+
+
+def test_what_is_no_file_is_an_error_and_nothing_waits(small, folder, tmp_path):
+    images = tmp_path / "images"
+    (images / "folder.jpg").mkdir(parents=True)
+    (images / "folder.jpg" / "inner.png").write_bytes((folder / "01.png").read_bytes())
+    os.mkfifo(images / "pipe.jpg")
+    (images / "link.jpg").symlink_to(tmp_path / "nothing")
+    bad = os.fsdecode(b"caf\xe9.png")
+    (images / bad).write_bytes((folder / "01.png").read_bytes())
+    (images / "notes.txt").write_text("")
+    for source in (images, images / "**" / "*.*g"):
+        out = tmp_path / f"out{source == images}"
+        assert kyb.extract_features(small, source, out, batch_size=4)[:2] == (2, 3)
+        features, errors = rows(out)
+        assert sorted(path.rpartition("/")[2] for path in features) == ["caf\\xe9.png", "inner.png"]
+        reasons = {path.rpartition("/")[2]: reason for path, reason in errors.items()}
+        assert "is no file" in reasons["folder.jpg"]
+        assert "is no file" in reasons["pipe.jpg"]
+        assert "links to nothing" in reasons["link.jpg"]
+        assert kyb.extract_features(small, source, out, batch_size=4) == (0, 0, 0, 1)
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"null", b"\xff\xfe", b"[" * 100_000, b'{"pool": 7}'])
+def test_a_damaged_plan(made, small, folder, tmp_path, content):
+    """The shards say what they are; one that says something different is believed."""
+    out, _, _ = made
+    for file in out.iterdir():
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    (tmp_path / "plan.json").write_bytes(content)
+    if b"pool" in content:
+        with pytest.raises(kyb.ArgumentError, match="differs in "):
+            kyb.extract_features(small, folder, tmp_path, shard_size=7, batch_size=4)
+        return
+    assert kyb.extract_features(small, folder, tmp_path, shard_size=7, batch_size=4) == (0, 0, 0, 4)
+    assert (tmp_path / "plan.json").read_bytes() == (out / "plan.json").read_bytes()
+
+
+def test_with_the_plan_lost_shards_of_other_options_are_not_mixed_in(made, small, folder, tmp_path):
+    for file in made[0].iterdir():
+        if file.name != "plan.json":
+            (tmp_path / file.name).write_bytes(file.read_bytes())
+    with pytest.raises(kyb.ArgumentError, match="another job, which differs in pool;"):
+        kyb.extract_features(small, folder, tmp_path, shard_size=7, batch_size=4, pool="max")
+
+
+def test_images_above_the_limit_are_errors(small, folder, tmp_path):
+    assert kyb.extract_features(small, folder / "more", tmp_path, max_pixels=63 * 64)[1] > 0
+    _, errors = rows(tmp_path)
+    assert all("pixels" in reason and "limit" in reason for reason in errors.values())
 
 
 def test_an_image_that_only_python_reads_stays_in_its_place(made, small, folder, tmp_path, monkeypatch):

@@ -19,6 +19,7 @@ from keras_yolo_backbones.features.parquet import write_shard
 from keras_yolo_backbones.graph.fuse import fuse
 from keras_yolo_backbones.graph.signature import image_input, named_outputs
 from keras_yolo_backbones.images import letterbox, letterbox_file, read_image
+from keras_yolo_backbones.pixel_limit import MAX_PIXELS
 
 POOLS: dict[str, Callable[..., tf.Tensor]] = {"avg": tf.reduce_mean, "max": tf.reduce_max}
 
@@ -50,6 +51,7 @@ class Extractor:
         model: a functional model with one image input of a fixed size and feature maps as outputs.
         pool: `"avg"` or `"max"`, over the cells of each level.
         batch_size: images that are run together.
+        max_pixels: larger images are not decoded.
 
     Attributes:
         channels: level name -> features.
@@ -59,12 +61,13 @@ class Extractor:
         ArgumentError: the model leaves its image size open, or gives no feature maps.
     """
 
-    def __init__(self, model: keras.Model, *, pool: str = "avg", batch_size: int = 32):
+    def __init__(self, model: keras.Model, *, pool: str = "avg", batch_size: int = 32, max_pixels: int = MAX_PIXELS):
         images = image_input(model)
         self.height, self.width, channels = images.sized(None)
         outputs = named_outputs(model)
         if channels != 3 or any(len(tensor.shape) != 4 for tensor in outputs.values()):
             raise ArgumentError(f"model {model.name!r}: expected RGB images in and feature maps out.")
+        self.max_pixels = max_pixels
         self.batch_size, self.channels = batch_size, {name: tensor.shape[-1] for name, tensor in outputs.items()}
         shape = (batch_size, self.height, self.width, 3)
         call = frozen_function(fuse(model), tf.TensorSpec(shape, tf.float32, name=images.name))
@@ -84,13 +87,17 @@ class Extractor:
             shards: numbers of those to make.
             progress: is called with the number of images that were done since the last call.
         """
+        digests = [job.digest(shard) for shard in shards]  # before any is read: a change from now on is noticed
         names = [name for shard in shards for name in job.members(shard)]
         frames = self._frames([str(job.root / name) for name in names])
-        for shard in shards:
+        for shard, digest in zip(shards, digests, strict=True):
             members = job.members(shard)
-            yield self._shard(job, shard, zip(members, itertools.islice(frames, len(members)), strict=True), progress)
+            images = zip(members, itertools.islice(frames, len(members)), strict=True)
+            yield self._shard(job, shard, digest, images, progress)
 
-    def _shard(self, job: Job, shard: int, frames: Iterable[tuple[str, np.ndarray | str]], progress: Progress) -> Done:
+    def _shard(
+        self, job: Job, shard: int, digest: str, frames: Iterable[tuple[str, np.ndarray | str]], progress: Progress
+    ) -> Done:
         """Run and write one shard, given its images or reasons by name."""
         paths: list[str] = []
         errors: list[tuple[str, str]] = []
@@ -114,7 +121,8 @@ class Extractor:
                 flush()
         flush()
         levels = {level: np.concatenate([batch[level] for batch in batches]) for level in self.channels}
-        write_shard(job, shard, paths, levels, errors)
+        mark = {"job": job.everything(), "digest": digest}
+        write_shard(job.features_file(shard), job.errors_file(shard), paths, levels, errors, mark)
         return Done(shard, len(paths), len(errors))
 
     def _features(self, frames: list[np.ndarray]) -> dict[str, np.ndarray]:
@@ -137,17 +145,25 @@ class Extractor:
         """Index and pixels of every image that tf.data can decode, in order; the others are left out."""
 
         def read(index: tf.Tensor, file: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-            return index, letterbox_file(tf.io.read_file(file), self.height, self.width, self.padding)[0]
+            return index, letterbox_file(
+                tf.io.read_file(file), self.height, self.width, self.padding, max_pixels=self.max_pixels
+            )[0]
 
         threads = os.cpu_count() or 1
-        dataset = tf.data.Dataset.from_tensor_slices(files).enumerate()
+        # What is no file (a folder, a pipe) may not be opened: some would wait for ever.
+        names = [os.fsencode(file) if os.path.isfile(file) else b"" for file in files]
+        dataset = tf.data.Dataset.from_tensor_slices(names).enumerate()
         dataset = dataset.map(read, num_parallel_calls=threads, deterministic=True).ignore_errors()
         return dataset.prefetch(2 * self.batch_size).as_numpy_iterator()
 
     def _second_try(self, file: str) -> np.ndarray | str:
         """An image that tf.data gave no pixels for, read in Python: its pixels after all, or the reason."""
+        if not os.path.isfile(file):
+            return f"{file} {'is no file' if os.path.exists(file) else 'does not exist, or links to nothing'}"
         try:
-            return letterbox(read_image(Path(file)), self.height, self.width, padding=self.padding).image
+            return letterbox(
+                read_image(Path(file), max_pixels=self.max_pixels), self.height, self.width, padding=self.padding
+            ).image
         except (ValueError, OSError, tf.errors.OpError) as error:
             return str(error)
 

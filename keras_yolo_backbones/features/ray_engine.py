@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -17,12 +18,13 @@ from keras_yolo_backbones.saving import load_model
 class ShardMaker:
     """An actor: opens the model once, then makes one shard a call."""
 
-    def __init__(self, model: bytes, job: Job, pool: str, batch_size: int):
+    def __init__(self, model: bytes, job: Job):
         with scratch() as folder:
             path = folder / "model.keras"
             path.write_bytes(model)
             opened = load_model(path, compile=False)
-        self._extractor, self._job = Extractor(opened, pool=pool, batch_size=batch_size), job
+        options = {name: job.conditions[name] for name in ("pool", "batch_size", "max_pixels")}
+        self._extractor, self._job = Extractor(opened, **options), job
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
         """Make the shard that the row names."""
@@ -34,8 +36,6 @@ def run_on_ray(
     model: keras.Model,
     job: Job,
     pending: list[int],
-    pool: str,
-    batch_size: int,
     workers: int,
     progress: Callable[[int], None],
 ) -> Iterator[Done]:
@@ -48,9 +48,9 @@ def run_on_ray(
         return
     if not ray.is_initialized():
         ray.init(log_to_driver=False)
-    shared = Job(job.root.resolve(), job.names, job.shard_size, job.out.resolve())
+    shared = dataclasses.replace(job, root=job.root.resolve(), out=job.out.resolve())
     shards = ray.data.from_items([{"shard": shard} for shard in pending], override_num_blocks=len(pending))
-    arguments = {"model": _saved(model), "job": shared, "pool": pool, "batch_size": batch_size}
+    arguments = {"model": _saved(model), "job": shared}
     maker: Any = ShardMaker
     for row in shards.map(maker, fn_constructor_kwargs=arguments, concurrency=workers).iter_rows():
         done = Done(**row)

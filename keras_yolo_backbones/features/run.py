@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,6 +18,7 @@ from keras_yolo_backbones.features.parquet import require_pyarrow
 from keras_yolo_backbones.files import check_directory
 from keras_yolo_backbones.graph.running import require_tensorflow
 from keras_yolo_backbones.graph.signature import image_input
+from keras_yolo_backbones.pixel_limit import MAX_PIXELS
 from keras_yolo_backbones.provenance import weights_digest
 
 ENGINES = ("local", "ray")
@@ -48,13 +50,16 @@ def extract_features(
     batch_size: int = 32,
     engine: str = "local",
     workers: int = 1,
+    max_pixels: int = MAX_PIXELS,
     progress: Callable[[int, int], None] = lambda _done, _all: None,
 ) -> Summary:
     """Write the pooled features of many images as Parquet shards; what is there already is not made again.
 
     A shard appears whole or not at all, so whatever ends the job costs at most the shard in work (one a worker). The
     shards do not depend on the number of workers. `features-….parquet` has a column `path` and one a level, lists of
-    float32; `errors-….parquet` has the images that could not be read, and why.
+    float32; `errors-….parquet` has the images that could not be read, and why. Every path is in exactly one of them.
+    Each shard says what it was made from: one that is damaged, or whose images have changed in size or time, is made
+    again, and one of a different model or of other options is an error.
 
     Args:
         model: a functional model of a fixed image size that gives feature maps.
@@ -66,6 +71,7 @@ def extract_features(
         engine: `"local"`, or `"ray"` for Ray Data on the cluster that `ray.init` finds; `images` and `out` must then be
             on a disk that all machines share.
         workers: actors under Ray, each with a model.
+        max_pixels: larger images are not decoded, and are errors.
         progress: is called with the images done, and all that are to be done.
 
     Raises:
@@ -79,11 +85,11 @@ def extract_features(
         raise one_of("pool", pool, POOLS)
     if engine not in ENGINES:
         raise one_of("engine", engine, ENGINES)
-    for name, value in (("batch_size", batch_size), ("workers", workers)):
-        if not isinstance(value, int) or value < 1:
+    for name, value in (("batch_size", batch_size), ("workers", workers), ("max_pixels", max_pixels)):
+        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
             raise ArgumentError(f"{name} {value!r}: expected a positive integer.")
     job = make_job(Path(images), check_directory(out), shard_size)
-    extractor = Extractor(model, pool=pool, batch_size=batch_size)
+    extractor = Extractor(model, pool=pool, batch_size=batch_size, max_pixels=max_pixels)
     conditions = {
         "model": model.name,
         "weights_sha256": weights_digest(model),
@@ -92,8 +98,10 @@ def extract_features(
         "pool": pool,
         "image_size": [extractor.height, extractor.width],
         "batch_size": batch_size,
+        "max_pixels": max_pixels,
     }
-    settle(job, conditions)
+    job = dataclasses.replace(job, conditions=conditions)
+    settle(job)
     pending = job.pending()
     everything = sum(len(job.members(shard)) for shard in pending)
     done = 0
@@ -106,7 +114,7 @@ def extract_features(
     if engine == "ray":
         from keras_yolo_backbones.features.ray_engine import run_on_ray
 
-        results: Iterator[Done] = run_on_ray(model, job, pending, pool, batch_size, workers, count)
+        results: Iterator[Done] = run_on_ray(model, job, pending, workers, count)
     else:
         results = extractor.run(job, pending, count)
     finished = list(results)

@@ -13,6 +13,7 @@ from keras_yolo_backbones.export.function import frozen_function
 from keras_yolo_backbones.graph.signature import ImageInput, named_outputs
 from keras_yolo_backbones.images import letterbox_file
 from keras_yolo_backbones.levels import is_level
+from keras_yolo_backbones.pixel_limit import MAX_PIXELS
 from keras_yolo_backbones.preprocessing import GREY
 
 SIGNATURES = ("serving_default", "uint8", "encoded", "embedding", "encoded_embedding")
@@ -69,7 +70,9 @@ def choose(wanted: tuple[str, ...] | None, model: keras.Model, images: ImageInpu
     return tuple(name for name in SIGNATURES if name not in reasons and (wanted is None or name in wanted))
 
 
-def build_signatures(model: keras.Model, images: ImageInput, names: tuple[str, ...], *, xla: bool) -> dict[str, Any]:
+def build_signatures(
+    model: keras.Model, images: ImageInput, names: tuple[str, ...], *, xla: bool, max_pixels: int = MAX_PIXELS
+) -> dict[str, Any]:
     """Make the signatures as `tf.function`s that share one network, so that the weights are stored once.
 
     Args:
@@ -77,6 +80,7 @@ def build_signatures(model: keras.Model, images: ImageInput, names: tuple[str, .
         images: its input, with the size that it is served at.
         names: from `choose`.
         xla: compile the network with XLA; reading files stays outside.
+        max_pixels: a request with a larger image fails, before that is decoded.
     """
     floats = tf.TensorSpec((None, *images.shape), tf.float32, name=images.name)
     pixels = tf.TensorSpec((None, *images.shape), tf.uint8, name=images.name)
@@ -86,7 +90,7 @@ def build_signatures(model: keras.Model, images: ImageInput, names: tuple[str, .
 
     def from_files(files: tf.Tensor) -> Tensors:
         height, width, _ = images.any_size()
-        frames, scale, padding = letterboxed(files, height, width, images.preprocessing.padding)
+        frames, scale, padding = letterboxed(files, height, width, images.preprocessing.padding, max_pixels)
         return {**network(from_pixels(frames)), "scale": scale, "padding": padding}
 
     made: dict[str, tuple[tf.TensorSpec, Callable[[tf.Tensor], Tensors]]] = {
@@ -100,9 +104,13 @@ def build_signatures(model: keras.Model, images: ImageInput, names: tuple[str, .
 
 
 def letterboxed(
-    files: tf.Tensor, height: int, width: int, color: tuple[int, ...] = (GREY, GREY, GREY)
+    files: tf.Tensor,
+    height: int,
+    width: int,
+    color: tuple[int, ...] = (GREY, GREY, GREY),
+    max_pixels: int = MAX_PIXELS,
 ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-    """Decode JPEG, PNG, BMP or GIF files and fit each into a frame, in graph.
+    """Decode JPEG, PNG or BMP files and fit each into a frame, in graph.
 
     A point (x, y) of the frame is the point ((x − left) / scale, (y − top) / scale) of the image.
 
@@ -111,6 +119,7 @@ def letterboxed(
         height: of the frame, in pixels.
         width: of the frame, in pixels.
         color: of the bars.
+        max_pixels: a larger image fails the graph.
 
     Returns:
         Frames (batch, height, width, 3) uint8; scale (batch,) float32, frame pixels per image pixel; padding
@@ -123,7 +132,11 @@ def letterboxed(
         tf.TensorSpec((2,), tf.float32),
     )
     with tf.name_scope("letterbox"):
-        return tf.map_fn(lambda file: letterbox_file(file, height, width, color), files, fn_output_signature=kinds)
+        return tf.map_fn(
+            lambda file: letterbox_file(file, height, width, color, max_pixels=max_pixels),
+            files,
+            fn_output_signature=kinds,
+        )
 
 
 def pooled(outputs: Tensors) -> Tensors:
