@@ -24,7 +24,7 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", help="a name that `kyb list` gives, such as v8-s")
     group = parser.add_argument_group("model")
     group.add_argument("--activation", help="silu, relu, relu6, …; the family's own by default")
-    group.add_argument("--levels", type=_words, help="such as P3,P4,P5")
+    group.add_argument("--levels", type=words, help="such as P3,P4,P5")
     group.add_argument("--image-size", type=_size, metavar="SIDE|HxW", help="the network's native size by default")
     context = group.add_mutually_exclusive_group()
     context.add_argument("--no-spp", action="store_true", help="leave the context block out")
@@ -103,7 +103,8 @@ def readable_bytes(count: int) -> str:
     return f"{count / 1e6:.1f} MB" if count >= 1e6 else f"{count / 1e3:.1f} kB"
 
 
-def _words(text: str) -> tuple[str, ...]:
+def words(text: str) -> tuple[str, ...]:
+    """ "a,b c" -> ("a", "b", "c"), for arguments that are lists."""
     return tuple(word for word in text.replace(" ", ",").split(",") if word)
 
 

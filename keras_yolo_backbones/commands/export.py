@@ -50,6 +50,7 @@ def add(subparsers: argparse._SubParsersAction) -> None:
     parser.add_argument("--weights", metavar="FILE", help="trained weights, of Keras or of the original project")
     parser.add_argument("--format", nargs="+", required=True, metavar="FORMAT", help=", ".join(FORMATS))
     parser.add_argument("--out", required=True, metavar="DIR", help="the folder to write to")
+    parser.add_argument("--bom", action="store_true", help="write a CycloneDX bill of materials beside each file")
     parser.add_argument("--json", action="store_true", help="print the manifests as JSON")
     integers = parser.add_argument_group("tflite and onnx")
     integers.add_argument("--precision", default="float32", help="float32, float16 (tflite), dynamic (tflite) or int8")
@@ -76,6 +77,10 @@ def run(args: argparse.Namespace, console: Console) -> int:
             raise one_of("format", format, FORMATS)
     if "tflite" in args.format and args.precision == "int8" and args.calibration is None:
         raise ArgumentError("--precision int8 needs --calibration DIR: a folder of photographs like those in use.")
+    if args.bom:
+        from keras_yolo_backbones.export.bom import require_cyclonedx, write_bom
+
+        require_cyclonedx()
     with working(console, f"building {args.model}"):
         model = build_model(args)
         load(model, args.weights)
@@ -83,6 +88,8 @@ def run(args: argparse.Namespace, console: Console) -> int:
     for format in dict.fromkeys(args.format):
         with working(console, f"exporting {format}"):
             artifacts.append(_export(model, format, args))
+            if args.bom:
+                write_bom(artifacts[-1])
     if args.json:
         print_json([{"path": str(artifact.path), **artifact.manifest} for artifact in artifacts])
     else:
