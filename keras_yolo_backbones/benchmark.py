@@ -89,12 +89,12 @@ def measure(
 ) -> dict[str, Latency]:
     """Time the candidates in turns, in a new order each round, and compare within the round.
 
-    Runtimes leave threads spinning that would steal a core from whoever comes next: each candidate starts after a
-    pause and one untimed call.
+    Runtimes leave threads spinning, which would slow the next candidate down. So each candidate starts after a pause
+    and one untimed call.
 
     Args:
         candidates: name -> what to run.
-        model: gives the image size and the cost.
+        model: its image size and cost are used.
         reference: the candidate that the ratios refer to.
         rounds: how often each is timed.
     """

@@ -79,9 +79,9 @@ def one_of(what: str, value: object, allowed: Iterable[object], *, hint: str = "
     """The error for a value outside a fixed set: names it, the nearest allowed one, and all of them.
 
     Args:
-        what: what the value stands for, such as `"size of v8"`.
+        what: what the value is, such as `"size of v8"`.
         value: what was passed.
-        allowed: the values that would have been taken.
+        allowed: the values that are allowed.
         hint: a closing sentence, optional.
     """
     names = [str(name) for name in allowed]

@@ -92,7 +92,7 @@ def staged_pair(target: Path) -> Iterator[tuple[Path, Path]]:
     """Two paths to write to: of a file, and of its manifest. Both become visible when the block ends without an error.
 
     No two steps are one step, so the older manifest goes first and the new one comes last: whatever ends the program in
-    between, no file ever lies beside the manifest of a different one. Two exporters to one target take turns.
+    between, a file never lies beside the manifest of a different file. Two exporters to one target take turns.
 
     Raises:
         ExportError: the disk is full, or the system refuses to write.
@@ -195,7 +195,7 @@ def _new_work(parent: Path) -> tuple[Path, int]:
     while True:
         work = parent / f"{WORK}{secrets.token_hex(4)}"
         work.mkdir()
-        with contextlib.suppress(FileNotFoundError):  # swept before it was locked: make another
+        with contextlib.suppress(FileNotFoundError):  # swept before it was locked: try again
             lock = os.open(work / _LOCK, os.O_CREAT | os.O_RDWR, 0o666)
             if _lock(lock) and _is_at(lock, work / _LOCK):
                 return work, lock

@@ -18,8 +18,8 @@ class Tensor(NamedTuple):
     Attributes:
         kind: element type, such as `"INT8"`.
         shape: its shape.
-        scale: what one step of its integers stands for; 0 where there is none, or one for each channel.
-        zero_point: the integer that stands for 0; 0 where there is none.
+        scale: the float value of one integer step; 0 if there is none, or one for each channel.
+        zero_point: the integer that means 0.0; 0 if there is none.
         constant: whether the file holds its values.
         values: those of an INT32 constant (axes, strides, paddings), in a row; of other tensors none.
     """
@@ -37,8 +37,8 @@ class Operator(NamedTuple):
 
     Attributes:
         name: such as `"CONV_2D"`.
-        inputs: the tensors it takes, constants too.
-        outputs: those it gives.
+        inputs: its input tensors, constants too.
+        outputs: its output tensors.
         activated: whether it ends in an activation function.
     """
 
@@ -93,7 +93,7 @@ class LiteModel:
         return {name: _details(tensor) for name, tensor in (self._inputs | self._outputs).items()}
 
     def __call__(self, images: np.ndarray) -> dict[str, np.ndarray]:
-        """Run on (batch, height, width, channels) float32, one image after another; outputs as float32 by name."""
+        """Run on (batch, height, width, channels) float32, one image at a time; outputs as float32 by name."""
         results = [self._run(image[np.newaxis]) for image in images]
         return {name: np.concatenate([result[name] for result in results]) for name in results[0]}
 
@@ -113,7 +113,7 @@ def quantize(array: np.ndarray, tensor: dict[str, Any]) -> np.ndarray:
 
 
 def dequantize(array: np.ndarray, tensor: dict[str, Any]) -> np.ndarray:
-    """The float values that a tensor stands for: (value − zero point) · scale."""
+    """The float values of a tensor: (value − zero point) · scale."""
     if tensor["dtype"] == np.float32:
         return array
     scale, zero_point = tensor["quantization"]

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 @contextlib.contextmanager
 def native_noise_hidden(hidden: bool = True) -> Iterator[None]:
-    """While the block runs, standard error takes only what Python writes; for programs, not for libraries.
+    """While the block runs, only what Python writes reaches standard error; for programs, not for libraries.
 
     Their loggers write to file descriptor 2 itself, and no setting silences all of them.
 

@@ -1,1 +1,1 @@
-"""The commands of `kyb`, one module each: `add(subparsers)` says what a command takes, `run(args, console)` does it."""
+"""The commands of `kyb`, one module each: `add(subparsers)` declares its arguments, `run(args, console)` runs it."""

@@ -17,7 +17,7 @@ examples:
 
 
 def add(subparsers: argparse._SubParsersAction) -> None:
-    """Say what the command takes."""
+    """Add the command and its arguments."""
     parser = subparsers.add_parser(
         "benchmark",
         help="latency in every form, relative to Keras",

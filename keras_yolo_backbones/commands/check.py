@@ -24,7 +24,7 @@ examples:
 
 
 def add(subparsers: argparse._SubParsersAction) -> None:
-    """Say what the command takes."""
+    """Add the command and its arguments."""
     parser = subparsers.add_parser(
         "check",
         help="name what an accelerator won't take of a TFLite file, or a runtime of an ONNX file",

@@ -1,4 +1,4 @@
-"""What several commands share: building a model from arguments, printing tables and JSON, saying what takes long."""
+"""What several commands share: building a model from arguments, printing tables and JSON, showing progress."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 def add_model_arguments(parser: argparse.ArgumentParser) -> None:
     """The model's name and the builder options that make sense in a shell."""
-    parser.add_argument("model", help="a name that `kyb list` gives, such as v8-s")
+    parser.add_argument("model", help="a name from `kyb list`, such as v8-s")
     group = parser.add_argument_group("model")
     group.add_argument("--activation", help="silu, relu, relu6, …; the family's own by default")
     group.add_argument("--levels", type=words, help="such as P3,P4,P5")

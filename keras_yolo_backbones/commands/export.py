@@ -37,7 +37,7 @@ examples:
 
 
 def add(subparsers: argparse._SubParsersAction) -> None:
-    """Say what the command takes."""
+    """Add the command and its arguments."""
     parser = subparsers.add_parser(
         "export",
         help="write TFLite, SavedModel and ONNX files, each checked against the model",

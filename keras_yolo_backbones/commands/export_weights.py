@@ -15,7 +15,7 @@ examples:
 
 
 def add(subparsers: argparse._SubParsersAction) -> None:
-    """Say what the command takes."""
+    """Add the command and its arguments."""
     parser = subparsers.add_parser(
         "export-weights",
         help="write weights as safetensors with the original's keys",
@@ -24,7 +24,7 @@ def add(subparsers: argparse._SubParsersAction) -> None:
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("model", help="a name that `kyb list` gives, such as v8-s")
+    parser.add_argument("model", help="a name from `kyb list`, such as v8-s")
     parser.add_argument("file", help="its weights: .weights.h5, .keras, or any format that import-weights reads")
     parser.add_argument("--out", required=True, metavar="FILE", help="the .safetensors file to write")
     parser.set_defaults(run=run)

@@ -20,7 +20,7 @@ examples:
 
 
 def add(subparsers: argparse._SubParsersAction) -> None:
-    """Say what the command takes."""
+    """Add the command and its arguments."""
     parser = subparsers.add_parser(
         "features",
         help="pooled features of many images as Parquet shards, restartable",

@@ -22,7 +22,7 @@ examples:
 
 
 def add(subparsers: argparse._SubParsersAction) -> None:
-    """Say what the command takes."""
+    """Add the command and its arguments."""
     parser = subparsers.add_parser(
         "identify",
         help="which network a weight file is of, and what it was trained with",

@@ -18,7 +18,7 @@ examples:
 
 
 def add(subparsers: argparse._SubParsersAction) -> None:
-    """Say what the command takes."""
+    """Add the command and its arguments."""
     parser = subparsers.add_parser(
         "import-weights",
         help="bring trained weights of the original project into Keras",

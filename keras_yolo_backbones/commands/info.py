@@ -19,7 +19,7 @@ examples:
 
 
 def add(subparsers: argparse._SubParsersAction) -> None:
-    """Say what the command takes."""
+    """Add the command and its arguments."""
     parser = subparsers.add_parser(
         "info",
         help="levels, parameters, cost, source and licence of a network",

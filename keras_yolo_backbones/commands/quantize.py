@@ -34,7 +34,7 @@ examples:
 
 
 def add(subparsers: argparse._SubParsersAction) -> None:
-    """Say what the command takes."""
+    """Add the command and its arguments."""
     parser = subparsers.add_parser(
         "quantize",
         help="make an int8 TFLite or ONNX file by quantization-aware training, without labels",

@@ -9,7 +9,7 @@ from keras_yolo_backbones.commands.common import words
 
 
 def add_saved_model_arguments(parser: argparse.ArgumentParser) -> None:
-    """Say what they are."""
+    """Add them to the parser."""
     group = parser.add_argument_group("saved_model")
     group.add_argument("--serve-version", type=int, metavar="N", help="of the version folder; the next one by default")
     group.add_argument("--signatures", type=words, help="such as serving_default,uint8; all that apply by default")

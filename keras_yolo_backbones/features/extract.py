@@ -58,7 +58,7 @@ class Extractor:
         network: (batch_size, height, width, 3) uint8 -> level name -> (batch_size, channels) float32.
 
     Raises:
-        ArgumentError: the model leaves its image size open, or gives no feature maps.
+        ArgumentError: the model leaves its image size open, or returns no feature maps.
     """
 
     def __init__(self, model: keras.Model, *, pool: str = "avg", batch_size: int = 32, max_pixels: int = MAX_PIXELS):
@@ -80,7 +80,7 @@ class Extractor:
         self.network = network
 
     def run(self, job: Job, shards: Sequence[int], progress: Progress = lambda _: None) -> Iterator[Done]:
-        """Make shards one after another and say so when each is on the disk.
+        """Make shards in turn; yields each when it is on the disk.
 
         Args:
             job: the images.
@@ -150,7 +150,7 @@ class Extractor:
             )[0]
 
         threads = os.cpu_count() or 1
-        # What is no file (a folder, a pipe) may not be opened: some would wait for ever.
+        # Folders and pipes are not opened: reading a pipe may never end.
         names = [os.fsencode(file) if os.path.isfile(file) else b"" for file in files]
         dataset = tf.data.Dataset.from_tensor_slices(names).enumerate()
         dataset = dataset.map(read, num_parallel_calls=threads, deterministic=True).ignore_errors()

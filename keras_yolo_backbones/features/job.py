@@ -142,7 +142,7 @@ def settle(job: Job) -> None:
 
 
 def _read_plan(path: Path) -> dict[str, Any] | None:
-    """What is written there; `None` if that is missing or damaged, for the shards say the same."""
+    """The content of the file; `None` if it is missing or damaged: the shards hold the same."""
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):

@@ -36,7 +36,7 @@ def write_shard(
     """Write a shard: its errors first, so that a features file means that the shard is complete.
 
     Args:
-        features_file: where to. An older one goes first: no image is ever in both tables.
+        features_file: where to. An older file is removed first, so no image is in both tables.
         errors_file: where the errors go; removed if there are none.
         paths: of the images, one a row.
         levels: level name -> (rows, channels) float32; a column of lists of fixed length.

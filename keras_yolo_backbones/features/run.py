@@ -62,7 +62,7 @@ def extract_features(
     again, and one of a different model or of other options is an error.
 
     Args:
-        model: a functional model of a fixed image size that gives feature maps.
+        model: a functional model of a fixed image size that returns feature maps.
         images: a folder, searched below, or a pattern such as `"photos/**/*.jpg"`; letterboxed to the model's size.
         out: the folder for the shards.
         pool: `"avg"` or `"max"` over the cells of each level.

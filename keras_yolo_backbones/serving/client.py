@@ -101,8 +101,8 @@ class Client:
         """Call the model.
 
         Args:
-            images: (batch, height, width, channels), floats as the model takes them or uint8 pixels; or the contents of
-                JPEG or PNG files.
+            images: (batch, height, width, channels), floats as the model expects them, or uint8 pixels; or the
+                contents of JPEG or PNG files.
             signature: by default what fits the images: `"serving_default"`, `"uint8"` or `"encoded"`.
             outputs: names of those to return, all by default; fewer are less to transfer.
             timeout: seconds, the client's by default.
@@ -201,7 +201,7 @@ class Client:
 
 
 def _options(retries: int, max_reply_bytes: int) -> list[tuple[str, Any]]:
-    """What the channel is told: sizes, and which calls gRPC repeats."""
+    """Options of the channel: limits on sizes, and which calls gRPC repeats."""
     retry = {"maxAttempts": retries + 1, **_BACKOFF, "retryableStatusCodes": ["UNAVAILABLE"]}
     config = {"methodConfig": [{"name": [{}], "retryPolicy": retry}]} if retries else {}
     return [

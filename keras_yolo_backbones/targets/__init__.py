@@ -1,1 +1,1 @@
-"""What devices take of a file."""
+"""What devices can run."""

@@ -1,4 +1,4 @@
-"""What accelerators take, operator by operator: their public documentation, kept by hand.
+"""What accelerators support, operator by operator: their public documentation, kept by hand.
 
 - xnnpack: "Limitations and supported operators" of tflite/delegates/xnnpack/README.md, commit 3a653aa8 of
   github.com/google-ai-edge/LiteRT. It can be watched at work, so where LiteRT 2.3.0 on x86-64 does otherwise, LiteRT
@@ -17,7 +17,7 @@
   tflite/delegates/nnapi/nnapi_delegate.cc, commit 5c8a6d4b. What is asked for is feature level 4, Android 11, the first
   with signed 8-bit tensors. NNAPI is deprecated since Android 15, says its migration guide at developer.android.com.
 
-They are what is promised; a device's driver may take less. Where the device is at hand, its own log has the last word.
+These lists are promises; a device's driver may support less. If you have the device, trust its own log.
 """
 
 from __future__ import annotations
@@ -46,13 +46,13 @@ class Condition(NamedTuple):
 
 
 class Accelerator(NamedTuple):
-    """What an accelerator takes.
+    """What an accelerator supports.
 
     Attributes:
         floats: operators in floating point.
         integers: operators with 8-bit tensors.
         conditions: what it asks of them.
-        unlisted: operators that its source code takes though its documentation doesn't say so.
+        unlisted: operators that its source code supports though its documentation does not list them.
     """
 
     floats: frozenset[str]
@@ -69,7 +69,7 @@ _COMMON = _names("""
     ADD CONCATENATION CONV_2D DEPTHWISE_CONV_2D FULLY_CONNECTED LOGISTIC MAX_POOL_2D MUL PAD RESHAPE RESIZE_BILINEAR SUB
     TRANSPOSE_CONV
 """)
-"""What all of them take in all types."""
+"""What all of them support in all types."""
 
 _XNNPACK = _COMMON | _names("""
     DEPTH_TO_SPACE DEQUANTIZE ELU LEAKY_RELU MEAN QUANTIZE SLICE SPACE_TO_DEPTH SPLIT TANH TRANSPOSE

@@ -1,4 +1,4 @@
-"""Which operators of a TFLite file an accelerator won't take, why, and what to change. The lists: `accelerators`."""
+"""Which operators of a TFLite file an accelerator does not run, why, and what to change. Lists: `accelerators`."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _OTHERWISE = "replace it, or run this part on the CPU"
 
 @dataclasses.dataclass(frozen=True)
 class Refusal:
-    """An operator that an accelerator won't take.
+    """An operator that an accelerator does not run.
 
     Attributes:
         operator: its name.
@@ -57,7 +57,7 @@ def refusals(path: Path, target: str) -> list[Refusal]:
 
 
 def objection(operator: Operator, target: str) -> tuple[str, str]:
-    """Why a target does not take an operator and what to change; two empty strings if it does."""
+    """Why a target does not run an operator, and what to change; two empty strings if it does."""
     if operator.name == "DEQUANTIZE" and operator.inputs[0].constant:
         return "", ""  # float16 weights: unpacked when the file is loaded
     accelerator = ACCELERATORS[target]

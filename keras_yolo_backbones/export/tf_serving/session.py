@@ -1,6 +1,6 @@
 """Running a SavedModel the way TF Serving does: through the session loader of TensorFlow's C API.
 
-Python's `tf.saved_model.load` takes models that this loader, and so the server, refuses.
+Python's `tf.saved_model.load` accepts models that this loader, and so the server, refuses.
 """
 
 from __future__ import annotations

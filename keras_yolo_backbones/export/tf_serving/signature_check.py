@@ -21,7 +21,7 @@ CHECKED_ON = "2 random images per signature"
 def check_signatures(
     session: ServingSession, model: keras.Model, images: ImageInput, *, what: str, least_snr_db: float
 ) -> dict[str, dict[str, Agreement]]:
-    """Run every signature of a loaded SavedModel and compare each output with what the model gives.
+    """Run every signature of a loaded SavedModel and compare each output with the model's.
 
     Args:
         session: the artifact.
@@ -56,7 +56,7 @@ def check_signatures(
 
 
 def samples(kind: tf.DType, images: ImageInput) -> Any:
-    """Two random images: floats, pixels, or (for strings) PNG files, one larger than the model takes, one smaller."""
+    """Two random images: floats, pixels, or (for strings) PNG files, one larger than the model's input, one smaller."""
     height, width, channels = images.any_size()
     if kind == tf.float32:
         return check_images((height, width, channels), images.preprocessing.range, count=2)
@@ -68,7 +68,7 @@ def samples(kind: tf.DType, images: ImageInput) -> Any:
 
 
 def _reference(model: keras.Model, images: ImageInput, batch: Any) -> dict[str, np.ndarray]:
-    """What the model gives on floats, pixels or files."""
+    """The model's outputs on floats, pixels or files."""
     geometry: dict[str, np.ndarray] = {}
     if isinstance(batch, list):
         height, width, _ = images.any_size()

@@ -17,7 +17,7 @@ from keras_yolo_backbones.pixel_limit import MAX_PIXELS
 from keras_yolo_backbones.preprocessing import GREY
 
 SIGNATURES = ("serving_default", "uint8", "encoded", "embedding", "encoded_embedding")
-"""What each takes and gives:
+"""Their inputs and outputs:
 
 - `serving_default`: float32 images as the model takes them -> the model's outputs.
 - `uint8`: raw pixels 0…255, RGB whatever the model takes -> the model's outputs.
@@ -40,7 +40,7 @@ def choose(wanted: tuple[str, ...] | None, model: keras.Model, images: ImageInpu
 
     Args:
         wanted: some of `SIGNATURES`; `None` for all that apply, without the averages if an output is no level.
-        model: gives feature maps, or no `embedding`.
+        model: without feature maps it has no `embedding`.
         images: its input: of three channels and a known size, or no `encoded`.
 
     Raises:

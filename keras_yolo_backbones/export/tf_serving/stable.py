@@ -52,7 +52,7 @@ def _names(graph: Any) -> dict[str, str]:
                     visit(functions[name].node_def)
 
     visit(graph.node)
-    # What no call leads to is told apart by its name and size.
+    # Functions that no call leads to are sorted by name and size.
     rest = {name: function for name, function in functions.items() if name not in found}
     for name in sorted(rest, key=lambda name: (_COUNTED.sub("", name), len(rest[name].node_def))):
         found[name] = f"{_COUNTED.sub('', name)}_{len(found)}"

@@ -106,7 +106,7 @@ def _serialize(model: str, request: Request) -> bytes:
 
 
 def _grey(kind: tf.DType, shape: tuple[int, ...], preprocessing: Preprocessing) -> Any:
-    """Grey images as a `TensorProto`, in which one value stands for all."""
+    """Grey images as a `TensorProto`, in which one value is stored for all pixels."""
     low, high = preprocessing.range
     proto = tf.make_tensor_proto(low + GREY / 255 * (high - low), tf.float32)
     if kind == tf.uint8:
