@@ -8,7 +8,9 @@ import resource
 import signal
 import subprocess
 import sys
+import time
 
+import numpy as np
 import pytest
 from conftest import ROOT, in_subprocess
 
@@ -242,3 +244,53 @@ def test_the_longest_name_that_leaves_room_for_a_manifest(tmp_path):
         file.touch()
         manifest.touch()
     assert [len(name) for name in names(tmp_path)] == [250, 255]
+
+
+WRITER = """
+import sys
+from pathlib import Path
+from keras_yolo_backbones.files import staged_pair
+number = int(sys.argv[2]) * 1_000_000
+print("ready", flush=True)
+while True:
+    number += 1
+    with staged_pair(Path(sys.argv[1]) / f"{number % 3}.onnx") as (file, manifest):
+        file.write_text(str(number) * 500)
+        manifest.write_text(str(number))
+"""
+
+
+def kill_writers(folder, kills):
+    """Kill writers at random moments; returns how many pairs were whole, and how many files had no manifest."""
+    random, whole, alone = np.random.default_rng(0), 0, 0
+    for kill in range(kills):
+        command = [sys.executable, "-c", WRITER, str(folder), str(kill)]
+        with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
+            assert process.stdout.readline() == "ready\n"
+            time.sleep(random.uniform(0, 0.05))
+            process.kill()
+        for file in folder.glob("*.onnx"):
+            if manifest_of(file).exists():
+                assert file.read_text() == manifest_of(file).read_text() * 500
+                whole += 1
+            else:
+                alone += 1
+        assert not [name for name in names(folder) if name.endswith(".json") and not (folder / name[:-5]).exists()]
+        assert len([name for name in names(folder) if name.startswith(".")]) <= 1
+    with scratch(folder):
+        pass
+    assert [name for name in names(folder) if name.startswith(".")] == []
+    return whole, alone
+
+
+def test_kills_leave_no_pair_that_disagrees(tmp_path):
+    whole, alone = kill_writers(tmp_path, 10)
+    assert whole > 10
+    assert alone < whole / 5
+
+
+@pytest.mark.slow
+def test_two_hundred_kills_leave_no_pair_that_disagrees(tmp_path):
+    whole, alone = kill_writers(tmp_path, 200)
+    print(f"200 kills: {whole} whole pairs seen, {alone} files without a manifest, no pair that disagrees")
+    assert whole > 300

@@ -46,12 +46,11 @@ def test_a_licence_that_is_no_identifier_stays_as_it_is(artifact):
     assert bom["metadata"]["component"]["licenses"] == [{"license": {"name": "YOLO licence, free"}}]
 
 
-def test_the_command_writes_it(tmp_path, capsys):
+def test_the_command_writes_it(tmp_path):
     assert main(["export", "v8-n", "--image-size", "32", "--format", "onnx", "--out", str(tmp_path), "--bom"]) == 0
     bom = json.loads((tmp_path / "v8-n.onnx.cdx.json").read_text())
     digest = json.loads((tmp_path / "v8-n.onnx.json").read_text())["sha256"]["file"]
     assert bom["metadata"]["component"]["hashes"][0]["content"] == digest
-    assert "v8-n.onnx" in capsys.readouterr().out
 
 
 def test_a_signed_version_is_verified_and_a_changed_one_is_not(artifact, tmp_path):
