@@ -194,9 +194,6 @@ def test_a_symmetric_model_has_zero_points_of_0_and_the_integers_of_tflite(relu6
         assert not graph.value(node, 2).any()
     assert {graph.value(node, 2).dtype for node in graph.of("QuantizeLinear")} == {np.dtype(np.int8)}
     wanted = LiteModel(kyb.export_tflite(aware, tmp_path / "s.tflite").path)(relu6.images)
-    both = kyb.export_onnx(aware, tmp_path / "both.onnx", scheme="asymmetric")
-    found = shares(run_at(both.path, relu6.images, LEVELS.ORT_ENABLE_ALL), wanted, both.manifest["integers"])
-    assert min(found.values()) >= 0.95, found
     # onnxruntime computes the convolutions of the int8 file in float, where ties fall to either side.
     found = shares(run_at(file.path, relu6.images, LEVELS.ORT_ENABLE_ALL), wanted, file.manifest["integers"])
     assert min(found.values()) >= 0.95, found
