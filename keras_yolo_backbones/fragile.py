@@ -21,6 +21,12 @@ def maker_of(tensor: Any) -> Any:
     return tensor._keras_history.operation
 
 
+def output_of(tensor: Any) -> tuple[Any, int]:
+    """The layer or operation that made a `KerasTensor`, and which of its outputs it is."""
+    operation, _, index = tensor._keras_history
+    return operation, index
+
+
 def calls_of(operation: Any) -> list[Any]:
     """Keras' notes of all calls of a layer or operation."""
     return list(operation._inbound_nodes)

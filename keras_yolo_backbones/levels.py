@@ -9,6 +9,7 @@ import keras
 
 from keras_yolo_backbones.arguments import check_model, is_functional
 from keras_yolo_backbones.errors import ArgumentError
+from keras_yolo_backbones.fragile import output_of
 
 
 class Level(NamedTuple):
@@ -77,5 +78,5 @@ def _level(name: str, tensor: Any) -> Level:
 
 def _maker(tensor: Any) -> str:
     """Name of the layer that makes a tensor; within a nested model, of the layer in there."""
-    operation, _, index = tensor._keras_history
+    operation, index = output_of(tensor)
     return _maker(operation.outputs[index]) if is_functional(operation) else operation.name
