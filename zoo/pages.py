@@ -33,6 +33,7 @@ originals; the tests build every network and compare it with them.
 Parameters are the trainable ones with the context block on top, MACs are multiply-accumulates of one 640×640 image,
 channels are those of P2, P3, … in this order, and the image size is what the original was trained on. Files are the
 original's checkpoints as their authors published them, under the licence of the weights; this package ships none.
+What weights take is what the original did to photographs; a model that loads them takes RGB in [0, 1] all the same.
 
 """
 
@@ -49,7 +50,11 @@ def cards() -> list[dict[str, Any]]:
 def _release(family: Family, key: str) -> dict[str, Any]:
     release = family.releases[key]
     networks = [_network(family, key, size) for size in release.sizes]
-    facts = vars(release.origin) | {"epsilon": release.style.epsilon, "network": networks}
+    facts = vars(release.origin) | {
+        "epsilon": release.style.epsilon,
+        "preprocessing": str(release.preprocessing),
+        "network": networks,
+    }
     return ({"name": key} if key else {}) | facts
 
 
@@ -95,7 +100,7 @@ def section(card: dict[str, Any]) -> str:
         lines.append(
             f"- {name}[{release['project']}]({release['url']}), version {release['version']}; "
             f"code {release['licence']}, weights {release['weights_licence']}; "
-            f"batch norm epsilon {release['epsilon']:g}.{paper}"
+            f"batch norm epsilon {release['epsilon']:g}; weights take {release['preprocessing']}.{paper}"
         )
     return "\n".join(lines) + "\n"
 
