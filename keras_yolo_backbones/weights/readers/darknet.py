@@ -10,6 +10,7 @@ import math
 import re
 import struct
 from collections.abc import Mapping
+from functools import partial
 
 from keras_yolo_backbones.weights.readers.source import Source
 from keras_yolo_backbones.weights.readers.tensors import Tensor
@@ -60,7 +61,7 @@ def place(source: Source, shapes: Mapping[str, tuple[int, ...]]) -> tuple[dict[s
             break
         for key in layer:
             size = math.prod(shapes[key])
-            tensors[key] = Tensor(shapes[key], "float32", _reader(source, start + 4 * at, 4 * size))
+            tensors[key] = Tensor(shapes[key], "float32", partial(source.read, start + 4 * at, 4 * size))
             at += size
     return tensors, count - at
 
@@ -77,7 +78,3 @@ def _layers(keys: Mapping[str, object]) -> list[list[str]]:
         if match and match[2] in _ORDER:
             layers.setdefault(int(match[1]), []).append(key)
     return [sorted(layers[i], key=lambda key: _ORDER.index(key.partition(".")[2])) for i in sorted(layers)]
-
-
-def _reader(source: Source, offset: int, count: int):  # type: ignore[no-untyped-def]
-    return lambda: source.read(offset, count)

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import threading
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -106,12 +107,8 @@ def read_h5(source: Source, start: int = 0, size: int | None = None) -> tuple[di
             raise source.error(f"its variable {said} reaches past the end of the file: it is truncated.")
         if name in tensors:
             raise source.error(f"holds the variable {said} twice.")
-        tensors[name] = Tensor(tuple(shape), dtype, _reader(source, start + offset, count))
+        tensors[name] = Tensor(tuple(shape), dtype, partial(source.read, start + offset, count))
     return tensors, found["provenance"]
-
-
-def _reader(source: Source, offset: int, count: int) -> Any:
-    return lambda: source.read(offset, count)
 
 
 def _index(source: Source, start: int, size: int) -> dict[str, Any]:
