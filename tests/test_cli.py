@@ -114,7 +114,8 @@ def test_info(capfd):
 
 def test_info_as_json(capfd):
     facts = json.loads(kyb(capfd, "info", "v8-n", "--levels", "P2,P3", "--image-size", "64x96", "--json")[1])
-    assert facts["levels"][0] == {"name": "P2", "stride": 4, "channels": 32, "size": [16, 24]}
+    first = {"name": "P2", "stride": 4, "channels": 32, "size": [16, 24], "layer": "stage2.cv2.act", "stage": "stage2"}
+    assert facts["levels"][0] == first
     assert (facts["epsilon"], facts["activation"]) == (0.001, "silu")
 
 
@@ -125,10 +126,10 @@ def test_export_in_all_formats(capfd, tmp_path, folder):
     assert code == 0
     assert sorted(path.name for path in tmp_path.iterdir()) == [
         "v8-n-relu6",
+        "v8-n-relu6-int8.onnx",
+        "v8-n-relu6-int8.onnx.json",
         "v8-n-relu6-int8.tflite",
         "v8-n-relu6-int8.tflite.json",
-        "v8-n-relu6.onnx",
-        "v8-n-relu6.onnx.json",
     ]
     assert "P4 SNR" in out
     assert "The weights are random" in err
