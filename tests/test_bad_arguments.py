@@ -13,7 +13,7 @@ import keras_yolo_backbones as kyb
     [
         ({"size": "q"}, "unknown size of v8: 'q'. Allowed: n, s, m, l, x, n6, s6, m6, l6, x6."),
         ({"size": "s7"}, "unknown size of v8: 's7'; did you mean 's'?"),
-        ({"release": "2.0"}, "release '2.0': v8 was published once; leave `release` out."),
+        ({"release": "2.0"}, "unknown release of v8: '2.0'. Allowed: detect, cls."),
         ({"activation": "sillu"}, "unknown activation: 'sillu'; did you mean 'silu'?"),
         ({"levels": ()}, "levels is empty"),
         ({"levels": ("P3", "P3")}, "levels names P3 2 times: ('P3', 'P3'); name it once."),
@@ -38,6 +38,11 @@ def test_message(arguments, message):
         kyb.v8(**arguments)
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_a_family_that_was_published_once_has_no_releases():
+    with pytest.raises(kyb.ArgumentError, match=r"release '2.0': v10 was published once; leave `release` out."):
+        kyb.v10("n", release="2.0")
 
 
 def test_given_tensor_is_checked_like_a_shape():

@@ -13,7 +13,6 @@ import keras_yolo_backbones as kyb
 from keras_yolo_backbones import images
 from keras_yolo_backbones.images import decode, find_images, letterbox, read_image
 from keras_yolo_backbones.orientation import jpeg_orientation
-from keras_yolo_backbones.pixel_limit import within_limit
 from keras_yolo_backbones.webp import webp_size
 
 
@@ -90,14 +89,12 @@ def test_other_kinds_are_read(tmp_path, scene, kind, options):
 
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "BMP", "TIFF", "WEBP"])
-def test_what_would_fill_memory_is_refused_by_its_header(tmp_path, monkeypatch, scene, kind):
+def test_what_would_fill_memory_is_refused_by_its_header(tmp_path, scene, kind):
     file = tmp_path / "a.image"
     file.write_bytes(saved(scene, kind))
     assert read_image(file).shape == scene.shape
-    monkeypatch.setattr(images, "MAX_PIXELS", 2559)
-    monkeypatch.setattr(images, "within_limit", lambda content: within_limit(content, 2559))
     with pytest.raises(ValueError, match=r"2560.*pixels, more than the limit of.*2559"):
-        read_image(file)
+        read_image(file, max_pixels=2559)
 
 
 def test_sizes_of_all_kinds_of_webp(scene):
