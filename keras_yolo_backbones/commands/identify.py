@@ -75,15 +75,10 @@ def describe(identity: Identity) -> dict[str, Any]:
         "channels": identity.channels or None,
         "fused": facts.fused,
         "task": facts.task,
-        "classes": [_plain(name) for name in facts.classes],
+        "classes": list(facts.classes),
         "image_size": list(map(str, facts.image_size)) if facts.image_size else [],
-        "version": _plain(facts.version),
-        "date": _plain(facts.date),
-        "licence_in_the_file": _plain(facts.licence),
+        "version": facts.version,
+        "date": facts.date,
+        "licence_in_the_file": facts.licence,
         "licence_of_published_weights": identity.network.licence,
     }
-
-
-def _plain(text: str) -> str:
-    """A stranger's text, without characters that steer a terminal."""
-    return "".join(character if character.isprintable() else "?" for character in text)
