@@ -66,7 +66,7 @@ def test_info_and_list_say_what_the_card_says(capsys):
     assert (facts["parameters"], facts["macs"]) == (card["parameters"], card["macs"])
     assert [level["channels"] for level in facts["levels"]] == card["channels"]
     assert (facts["activation"], facts["epsilon"]) == ("leaky_relu", release["epsilon"])
-    assert (facts["trained_size"], facts["files"]) == (card["image_size"], card["files"])
+    assert (facts["trained_size"], facts["files"]) == (card["image_size"], list(card["files"]))
     assert facts["origin"] == {key: release[key] for key in facts["origin"]}
     assert main(["list", "v4-tiny"]) == 0
     row = capsys.readouterr().out

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import keras
 
+from keras_yolo_backbones.arguments import check_model
 from keras_yolo_backbones.errors import ArgumentError, ExportError
 from keras_yolo_backbones.graph.read import functional, read
 from keras_yolo_backbones.preprocessing import RGB, RGB_PIXELS, Preprocessing, for_channels
@@ -72,7 +73,13 @@ class ImageInput(NamedTuple):
 
 
 def image_input(model: keras.Model) -> ImageInput:
-    """The single image input of `model`; `ExportError` if it has several, or none of (height, width, channels)."""
+    """The single image input of `model`.
+
+    Raises:
+        ArgumentError: it is no functional model.
+        ExportError: it has several inputs, or none of (height, width, channels).
+    """
+    check_model(model)
     if len(model.inputs) != 1 or len(model.inputs[0].shape) != 4:
         shapes = ", ".join(str(tuple(tensor.shape)) for tensor in model.inputs)
         raise ExportError(
