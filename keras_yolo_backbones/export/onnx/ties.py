@@ -9,30 +9,45 @@ import numpy as np
 from keras_yolo_backbones.export.onnx.editing import Editing
 from keras_yolo_backbones.export.onnx.grids import Grid, grid_of, read_grid
 
-_NUDGE = 1 - 2.0**-17
-"""Far more than float32 is off by, and at the end of a range 2/1000 of a step: nothing but a tie is decided by it."""
+_LEAST = 2.0**-17
+"""A step that is smaller by this share decides ties where zero points are 0: far more than float32 is off by."""
+
+_WITH_ZERO_POINTS = 2.0**-13
+"""Runtimes add a zero point of 128 before they round. float32 is off by up to 2^-15 there, and the smallest tie is at
+half a step."""
 
 
 def ties_up(edit: Editing) -> None:
     """Let ties of sums be rounded up, as TFLite does it.
 
     ReLU6 gives scales that are multiples of each other, 6/255 and 12/255, and then every other sum lies half way
-    between two steps. Such sums are positive, so that a step which is a little smaller decides: up. The integers stand
-    for what they stood for.
+    between two steps. Such sums are positive, so that a step which is a little smaller decides: up. The integers mean
+    what they meant before.
     """
     for node in edit.ordered():
         rounding = _rounding(edit, node) if node.op_type == "Add" else None
         target = None if rounding is None else read_grid(edit, rounding)
-        if rounding is None or target is None or not any(_tied(grid_of(edit, name), target) for name in node.input):
+        if rounding is None or target is None:
             continue
-        scale = edit.add_constant(f"{rounding.input[1]}.of_sum", np.array(target.scale * _NUDGE, np.float32))
-        edit.put(rounding, [1], scale)
+        grids = [grid for grid in (grid_of(edit, name) for name in node.input) if grid]
+        if not any(_halves(grid, target) % 2 for grid in grids):
+            continue
+        scale = np.array(target.scale * (1 - _nudge(grids, target)), np.float32)
+        edit.put(rounding, [1], edit.add_constant(f"{rounding.input[1]}.of_sum", scale))
 
 
-def _tied(source: Grid | None, target: Grid) -> bool:
-    """Whether steps of `source` are halves of those of `target`, an odd number of them."""
-    halves = 2 * source.scale / target.scale if source else 0.0
-    return round(halves) % 2 == 1 and abs(halves - round(halves)) < 2.0**-14
+def _nudge(grids: list[Grid], target: Grid) -> float:
+    """By which share the step is made smaller: as much as decides ties, and little beside what else may be summed."""
+    if not any(grid.zero_point for grid in (*grids, target)):
+        return _LEAST
+    # Where all sums are multiples of half a step, nothing but ties comes near to one.
+    return _WITH_ZERO_POINTS if all(_halves(grid, target) for grid in grids) else _WITH_ZERO_POINTS / 2
+
+
+def _halves(source: Grid, target: Grid) -> int:
+    """How many halves of a step of `target` a step of `source` is; 0 if it is no whole number."""
+    halves = 2 * source.scale / target.scale
+    return round(halves) if abs(halves - round(halves)) < 2.0**-14 else 0
 
 
 def _rounding(edit: Editing, node: Any) -> Any | None:

@@ -1,0 +1,68 @@
+"""Sums of integers whose steps are multiples of each other: every pair of values, against integer arithmetic."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+from onnx import helper, numpy_helper
+
+from keras_yolo_backbones.export.onnx.editing import Editing
+from keras_yolo_backbones.export.onnx.ties import ties_up
+
+LEVELS = onnxruntime.GraphOptimizationLevel
+
+
+def summed(steps: tuple[float, float, float], zero_point: np.generic) -> onnx.ModelProto:
+    """Integers `a` and `b` in, and the integer of their sum out; steps of the three."""
+    kind = helper.np_dtype_to_tensor_dtype(zero_point.dtype)
+    values = [helper.make_tensor_value_info(name, kind, [None]) for name in ("a", "b", "sum")]
+    nodes = [
+        helper.make_node("DequantizeLinear", ["a", "a.scale", "zero"], ["a.real"]),
+        helper.make_node("DequantizeLinear", ["b", "b.scale", "zero"], ["b.real"]),
+        helper.make_node("Add", ["a.real", "b.real"], ["y"]),
+        helper.make_node("QuantizeLinear", ["y", "y.scale", "zero"], ["sum"]),
+    ]
+    scales = {f"{name}.scale": np.float32(step / 255) for name, step in zip("aby", steps, strict=True)}
+    constants = [numpy_helper.from_array(np.asarray(value), name) for name, value in scales.items()]
+    constants.append(numpy_helper.from_array(np.asarray(zero_point), "zero"))
+    graph = helper.make_graph(nodes, "sums", values[:2], values[2:], constants)
+    edit = Editing(graph)
+    ties_up(edit)
+    edit.finish()
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+
+
+@pytest.mark.parametrize("level", [LEVELS.ORT_ENABLE_ALL, LEVELS.ORT_DISABLE_ALL])
+@pytest.mark.parametrize("zero_point", [np.uint8(0), np.uint8(128), np.int8(0)])
+@pytest.mark.parametrize("halves", [(1, 1), (1, 2), (2, 1), (3, 2), (1, 4)])
+def test_ties_go_up_as_in_tflite(level, zero_point, halves):
+    """`halves`: how many halves of the sum's step the steps of a and b are, as ReLU6 makes them."""
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = level
+    proto = summed((3.0 * halves[0], 3.0 * halves[1], 6.0), zero_point)
+    session = onnxruntime.InferenceSession(proto.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    most, zero = int(np.iinfo(zero_point.dtype).max), int(zero_point)
+    a, b = np.array(list(itertools.product(range(most - zero + 1), repeat=2))).T
+    wanted = np.minimum((halves[0] * a + halves[1] * b + 1) // 2 + zero, most)
+    fed = {name: (value + zero).astype(zero_point.dtype) for name, value in (("a", a), ("b", b))}
+    (given,) = session.run(None, fed)
+    assert np.array_equal(given, wanted)
+
+
+@pytest.mark.parametrize("zero_point", [np.uint8(0), np.uint8(128)])
+def test_other_sums_are_rounded_as_ever(zero_point):
+    """Only one of two steps is half of the sum's: ties are where the other is zero, and nothing else changes sides."""
+    proto = summed((3.0, 3.33, 6.0), zero_point)
+    session = onnxruntime.InferenceSession(proto.SerializeToString(), providers=["CPUExecutionProvider"])
+    a, b = np.array(list(itertools.product(range(128), repeat=2))).T
+    fed = {name: (value + int(zero_point)).astype(np.uint8) for name, value in (("a", a), ("b", b))}
+    (given,) = session.run(None, fed)
+    exact = np.minimum((300 * a + 333 * b) / 600, 255 - float(zero_point))
+    error = given - float(zero_point) - exact
+    assert error.min() > -0.5
+    assert error.max() < 0.5 + 128 * 2.0**-14
+    assert (error[(b == 0) & (a % 2 == 1)] == 0.5).all()
