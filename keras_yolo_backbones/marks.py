@@ -1,11 +1,13 @@
 """A line of text that a layer carries in its config, so that it goes wherever the layer goes.
 
-Keras makes new layers from configs: in `clone_model`, in pickles, in `.keras` files. A stock layer's config has no room
-for a remark, with one exception: a convolution without bias has a constraint for its bias, which is never called. The
-text is the `axis` of that. Files with it open in Keras alone, and cloned and pickled layers have it too.
+Keras makes new layers from configs: in `clone_model`, in pickles, in `.keras` files. A stock layer's config has no
+room for a remark, with two exceptions. A convolution without bias has a constraint for its bias, which is never
+called: the text is the `axis` of that. A layer with bias, as in fused models, has a random initializer for its kernel,
+whose seed may be a generator's config: the text is an entry beside those that Keras reads. Files with them open in
+Keras alone, and cloned and pickled layers have them too.
 
-Layers that have a bias, such as those of fused models, carry it beside their config, in the build config. A `.keras`
-file holds that, and `load_model` of this package reads it back; a clone or a pickle loses it.
+Layers with neither carry it beside their config, in the build config. A `.keras` file holds that, and `load_model` of
+this package reads it back; a clone or a pickle loses it.
 """
 
 from __future__ import annotations
@@ -18,6 +20,11 @@ KEY = "kyb_provenance"
 
 _CLASS, _FIELD = "MaxNorm", "axis"
 
+_INITIALIZERS = ("kernel_initializer", "depthwise_initializer")
+
+_SEED = {"module": "keras.random", "class_name": "SeedGenerator", "config": {"seed": None}, "registered_name": None}
+"""The config of a generator that draws as an initializer without a seed does."""
+
 
 def mark(layer: Any, text: str | None) -> None:
     """Let a layer carry `text`, or nothing for `None`. Layers that have no room for it stay as they are."""
@@ -28,6 +35,10 @@ def mark(layer: Any, text: str | None) -> None:
             layer.bias_constraint = constraints.MaxNorm(**{_FIELD: text})
         elif marked(layer) is not None:
             layer.bias_constraint = None
+    elif initializer := _seedless(layer):
+        own = getattr(layer, initializer)
+        seed = None if text is None else {**_SEED, KEY: text}
+        setattr(layer, initializer, type(own).from_config({**own.get_config(), "seed": seed}))
     elif _has_stock_build(layer):
         vars(layer).pop("get_build_config", None)
         if text is not None:
@@ -38,7 +49,10 @@ def marked(layer: Any) -> str | None:
     """The text in a layer's config; `None` if there is none."""
     constraint = getattr(layer, "bias_constraint", None)
     text = getattr(constraint, _FIELD, None)
-    return text if type(constraint).__name__ == _CLASS and isinstance(text, str) else None
+    if type(constraint).__name__ == _CLASS and isinstance(text, str):
+        return text
+    seeds = (_seed(getattr(layer, name, None)) for name in _INITIALIZERS)
+    return next((seed[KEY] for seed in seeds if isinstance(seed, dict) and isinstance(seed.get(KEY), str)), None)
 
 
 def unmarked(config: dict[str, Any]) -> dict[str, Any]:
@@ -66,7 +80,7 @@ def _own_text(entry: dict[str, Any]) -> Iterator[tuple[str, str]]:
     config, build = entry.get("config"), entry.get("build_config")
     if not isinstance(config, dict):
         return
-    text = _in_constraint(config) or (build.get(KEY) if isinstance(build, dict) else None)
+    text = _in_constraint(config) or _in_seed(config) or (build.get(KEY) if isinstance(build, dict) else None)
     if isinstance(text, str):
         yield str(config.get("name")), text
 
@@ -80,13 +94,41 @@ def _in_constraint(config: dict[str, Any]) -> str | None:
     return text if isinstance(text, str) else None
 
 
+def _in_seed(config: dict[str, Any]) -> str | None:
+    for name in _INITIALIZERS:
+        entry: Any = config
+        for key in (name, "config", "seed", KEY):
+            entry = entry.get(key) if isinstance(entry, dict) else None
+        if isinstance(entry, str):
+            return entry
+    return None
+
+
+def _seed(initializer: Any) -> Any:
+    """The seed in an initializer's config; "" if it has none."""
+    from keras import initializers
+
+    return initializer.get_config().get("seed", "") if isinstance(initializer, initializers.Initializer) else ""
+
+
+def _seedless(layer: Any) -> str:
+    """Which initializer of a built layer has room for a text: it is random, and has no seed of the user's; or ""."""
+    for name in _INITIALIZERS:
+        seed = _seed(getattr(layer, name, None))
+        if seed is None or (isinstance(seed, dict) and KEY in seed):
+            return name
+    return ""
+
+
 def _has_room(layer: Any) -> bool:
     """Whether the layer has no bias, and no constraint of the user's for one."""
     from keras import layers
 
     if not isinstance(layer, layers.Layer) or getattr(layer, "use_bias", None) is not False:
         return False
-    return marked(layer) is not None or getattr(layer, "bias_constraint", "none") is None
+    constraint = getattr(layer, "bias_constraint", "none")
+    ours = type(constraint).__name__ == _CLASS and isinstance(getattr(constraint, _FIELD, None), str)
+    return constraint is None or ours
 
 
 def _has_stock_build(layer: Any) -> bool:

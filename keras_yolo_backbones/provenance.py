@@ -69,8 +69,7 @@ def get_provenance(model: keras.Model) -> Provenance | None:
     """Where the weights of `model` come from; `None` if they were never loaded from a file.
 
     It stays with the layers: in models built on a backbone (a neck, a detector) or taken out of it, in fused and
-    quantized models, in clones, in pickles, and in `.keras` files. A fused model's is lost in a clone, in a pickle, and
-    in Keras' own `load_model`; `kyb.load_model` finds it. A model of several origins has several
+    quantized models, in clones, in pickles, and in `.keras` files. A model of several origins has several
     (`every_provenance`); this is the first. `ArgumentError` if `model` is no functional model.
     """
     check_model(model)

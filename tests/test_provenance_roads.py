@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import json
 import pickle
@@ -112,12 +113,48 @@ def test_weights_read_out_of_a_saved_model_have_it(backbone, tmp_path):
         assert found.stem_rounding == STRICT.stem_rounding
 
 
+@pytest.mark.parametrize("road", ["clone", "pickle", "deepcopy", "keras", "twice"])
+def test_a_fused_model_keeps_it_on_roads_of_keras(backbone, tmp_path, road):
+    fused = kyb.fuse(backbone)
+    fused.save(tmp_path / "x.keras")
+    roads = {
+        "clone": keras.models.clone_model,
+        "pickle": lambda model: pickle.loads(pickle.dumps(model)),
+        "deepcopy": copy.deepcopy,
+        "keras": lambda _: keras.saving.load_model(tmp_path / "x.keras"),
+        "twice": lambda model: copy.deepcopy(keras.models.clone_model(kyb.fuse(model))),
+    }
+    found = kyb.get_provenance(roads[road](fused))
+    assert found == STRICT
+
+
+def test_an_artifact_of_a_cloned_fused_model_names_the_licence(backbone, tmp_path):
+    fused = kyb.fuse(backbone)
+    clone = keras.models.clone_model(fused)
+    clone.set_weights(fused.get_weights())
+    artifact = kyb.export_onnx(copy.deepcopy(clone), tmp_path / "x.onnx")
+    assert artifact.manifest["weights"]["licence"] == "AGPL-3.0"
+    first, second = (keras.models.clone_model(fused).get_weights()[0] for _ in range(2))
+    assert not np.array_equal(first, second)  # initial values are as random as before
+
+
+def test_an_initializer_of_the_users_own_stays():
+    images = keras.Input((8, 8, 3))
+    own = keras.initializers.HeNormal(seed=3)
+    layer = keras.layers.Conv2D(2, 1, kernel_initializer=own)
+    model = keras.Model(images, layer(images))
+    set_provenance(model, STRICT)
+    assert layer.kernel_initializer.get_config()["seed"] == 3
+
+
 def test_a_saved_file_opens_without_this_package_and_trains(backbone, tmp_path):
+    kyb.fuse(backbone).save(tmp_path / "fused.keras")
     backbone.save(tmp_path / "x.keras")
     printed = in_subprocess(f"""
 import sys
 sys.modules["keras_yolo_backbones"] = None
 import keras, numpy as np
+print(keras.saving.load_model({str(tmp_path / "fused.keras")!r}).name)
 model = keras.saving.load_model({str(tmp_path / "x.keras")!r})
 model.compile("sgd", "mse")
 images = np.ones((2, 64, 64, 3), np.float32)
