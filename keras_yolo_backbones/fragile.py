@@ -65,3 +65,19 @@ def recording_interpreter(path: Path) -> Any:
             experimental_preserve_all_tensors=True,
             experimental_op_resolver_type=OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
         )
+
+
+def bare_interpreter(path: Path) -> Any:
+    """A LiteRT interpreter without delegates; its tensors are not allocated yet."""
+    from ai_edge_litert.interpreter import Interpreter, OpResolverType
+
+    resolver = OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
+    return Interpreter(model_path=str(path), experimental_op_resolver_type=resolver)
+
+
+def operator_list(interpreter: Any) -> list[dict[str, Any]]:
+    """An interpreter's operators: `op_name`, and `inputs` and `outputs` as indices of tensors.
+
+    Those that a delegate adds come after those of the file.
+    """
+    return interpreter._get_ops_details()

@@ -103,6 +103,21 @@ class LiteModel:
         return {name: dequantize(value, self._outputs[name]) for name, value in outputs.items()}
 
 
+def plain_interpreter(path: Path) -> Any:
+    """LiteRT's interpreter as it comes: XNNPACK computes what it can."""
+    from ai_edge_litert.interpreter import Interpreter
+
+    return Interpreter(model_path=str(path))
+
+
+def run_raw(interpreter: Any, values: np.ndarray) -> list[np.ndarray]:
+    """Run an interpreter on an input in its own type; outputs in their own types, in the order of the file."""
+    interpreter.allocate_tensors()
+    interpreter.set_tensor(interpreter.get_input_details()[0]["index"], values)
+    interpreter.invoke()
+    return [interpreter.get_tensor(entry["index"]) for entry in interpreter.get_output_details()]
+
+
 def quantize(array: np.ndarray, tensor: dict[str, Any]) -> np.ndarray:
     """Float values as the tensor holds them: round(value / scale) + zero point, cut off at the type's limits."""
     if tensor["dtype"] == np.float32:

@@ -65,9 +65,10 @@ def test_the_command(files, capfd, tmp_path):
     assert main(["check", str(files["symmetric"]), "--target", "tensorrt"]) == 0
     assert main(["check", str(files["asymmetric"]), "--target", "tensorrt", "--json"]) == 1
     printed = capfd.readouterr().out
-    assert "tensorrt takes every operator of" in printed
-    listed = json.loads(printed[printed.index("[") :])
-    assert 'scheme="symmetric"' in listed[0]["advice"]
+    assert printed.startswith("tensorrt: ")
+    listed = json.loads(printed[printed.index("{") :])
+    assert 'scheme="symmetric"' in listed["refused"][0]["advice"]
+    assert listed["taken"] < listed["operators"]
     assert main(["check", str(files["asymmetric"]), "--target", "edgetpu"]) == 2
     assert "unknown target for an ONNX file: 'edgetpu'" in capfd.readouterr().err
     (tmp_path / "no.onnx").write_bytes(b"no")

@@ -15,7 +15,7 @@ PACKAGE = "keras_yolo_backbones"
 FLOORS = (
     ("errors", "version", "quiet"),
     (
-        *("arguments", "catalogue", "files", "fragile", "images", "levels", "litert", "marks", "orientation"),
+        *("arena", "arguments", "catalogue", "files", "fragile", "images", "levels", "litert", "marks", "orientation"),
         *("pixel_limit", "preprocessing", "provenance", "webp"),
     ),
     ("blocks",),

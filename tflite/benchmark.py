@@ -12,13 +12,14 @@ import platform
 import tempfile
 import time
 from pathlib import Path
-from typing import Any, NamedTuple
 
 import numpy as np
-from ai_edge_litert.interpreter import Interpreter, OpResolverType
+from ai_edge_litert.interpreter import Interpreter
 
 import keras_yolo_backbones as kyb
+from keras_yolo_backbones.arena import arena
 from keras_yolo_backbones.benchmark import noise
+from keras_yolo_backbones.targets.xnnpack import delegated
 
 SMALL = (
     *("v3-tiny", "v4-tiny", "v5-n", "v6-n", "v7-tiny", "v8-n"),
@@ -93,82 +94,6 @@ def milliseconds(file: Path, threads: int, runs: int = 15) -> float:
     return 1e3 * float(np.median(times))
 
 
-class Delegation(NamedTuple):
-    """What becomes of a file's operators when XNNPACK may choose.
-
-    Attributes:
-        taken: names of those that XNNPACK computes.
-        left: names of those that it leaves.
-        parts: in how many connected parts it computes them.
-    """
-
-    taken: list[str]
-    left: list[str]
-    parts: int
-
-
-def delegated(file: Path) -> Delegation:
-    """Watch LiteRT hand the operators of a file to XNNPACK."""
-    plain = operator_list(ready(undelegated(file)))
-    makers = {output: position for position, operator in enumerate(plain) for output in operator["outputs"]}
-    parts = operator_list(ready(Interpreter(model_path=str(file))))[len(plain) :]
-    inside: set[int] = set()
-    for part in parts:
-        given, waiting = set(part["inputs"]), list(part["outputs"])
-        while waiting:
-            tensor = waiting.pop()
-            position = makers.get(tensor)
-            if tensor not in given and position is not None and position not in inside:
-                inside.add(position)
-                waiting += list(plain[position]["inputs"])
-    names = [operator["op_name"] for operator in plain]
-    taken = [name for position, name in enumerate(names) if position in inside]
-    return Delegation(taken, [name for position, name in enumerate(names) if position not in inside], len(parts))
-
-
-def arena(file: Path) -> int:
-    """Bytes of the block that holds a graph's activations (and its kernels' scratch) without a delegate.
-
-    The interpreter plans one block for all tensors that are no constants, each for its lifetime. The planner does not
-    tell its size, but every tensor has an address in it. The tests hold it against a plan by hand and the allocator.
-    """
-    interpreter = ready(undelegated(file))
-    plain = operator_list(interpreter)
-    computed = {int(index) for operator in plain for index in operator["outputs"]}
-    computed |= {int(entry["index"]) for entry in interpreter.get_input_details()}
-    constants = {int(index) for operator in plain for index in operator["inputs"]} - computed
-    spans = []
-    for entry in interpreter.get_tensor_details():
-        if entry["index"] not in constants:
-            try:
-                array = interpreter.tensor(entry["index"])()
-            except ValueError:  # without memory: a tensor of another kernel's
-                continue
-            start = array.__array_interface__["data"][0]
-            spans.append((start, start + array.nbytes, entry["index"] in computed))
-    return extent(spans)
-
-
-def extent(spans: list[tuple[int, int, bool]]) -> int:
-    """From the first to the last address of the block that the computed tensors lie in.
-
-    Scratch is part of it where it overlaps or touches; kernels' persistent memory lies elsewhere.
-
-    Args:
-        spans: start, end, and whether an operator of the file computes it, of every tensor.
-    """
-    alignment = 64  # of LiteRT's tensors
-    blocks: list[tuple[int, int, bool]] = []
-    for start, end, computed in sorted(spans):
-        if blocks and start <= blocks[-1][1] + alignment:
-            first, last, known = blocks.pop()
-            blocks.append((first, max(last, end), known or computed))
-        else:
-            blocks.append((start, end, computed))
-    known = [block for block in blocks if block[2]]
-    return known[-1][1] - known[0][0]
-
-
 class Mallinfo2(ctypes.Structure):
     """glibc's `struct mallinfo2`."""
 
@@ -194,28 +119,12 @@ def heap(file: Path) -> int | None:
     for _ in range(2):  # the first time, the libraries allocate what they keep
         gc.collect()
         before = allocated()
-        interpreter = ready(Interpreter(model_path=str(file), num_threads=1))
+        interpreter = Interpreter(model_path=str(file), num_threads=1)
+        interpreter.allocate_tensors()
         interpreter.invoke()
         after = allocated()
         del interpreter
     return None if before is None or after is None else after - before
-
-
-def undelegated(file: Path) -> Interpreter:
-    """An interpreter without delegates."""
-    resolver = OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
-    return Interpreter(model_path=str(file), experimental_op_resolver_type=resolver)
-
-
-def ready(interpreter: Interpreter) -> Interpreter:
-    """The same, its tensors allocated."""
-    interpreter.allocate_tensors()
-    return interpreter
-
-
-def operator_list(interpreter: Interpreter) -> list[dict[str, Any]]:
-    """An interpreter's operators; a delegate's stand behind those of the file."""
-    return interpreter._get_ops_details()
 
 
 def processor() -> str:

@@ -1,23 +1,25 @@
-"""`kyb check`: whether an accelerator takes a TFLite file whole, or a runtime an int8 ONNX file."""
+"""`kyb check`: whether a device takes a TFLite file whole, or a runtime an int8 ONNX file."""
 
 from __future__ import annotations
 
 import argparse
-import dataclasses
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
-from keras_yolo_backbones.commands.common import print_json
+from keras_yolo_backbones.commands.common import print_json, readable_bytes, working
+from keras_yolo_backbones.errors import ArgumentError
 
 if TYPE_CHECKING:
-    from keras_yolo_backbones.targets.refusals import Refusal
+    from keras_yolo_backbones.targets.report import Report
 
 EXAMPLES = """\
 examples:
   kyb check v8s.tflite --target xnnpack
+  kyb check v8s.tflite --target ethos-u55-128 --clock 400
   kyb check build/v8-s-relu6-int8.tflite --target edgetpu --json
   kyb check build/v8-s-relu6-int8.onnx --target tensorrt
 """
@@ -27,10 +29,11 @@ def add(subparsers: argparse._SubParsersAction) -> None:
     """Add the command and its arguments."""
     parser = subparsers.add_parser(
         "check",
-        help="name what an accelerator won't take of a TFLite file, or a runtime of an ONNX file",
-        description="Hold a TFLite file's operators against what an accelerator takes: by its documentation, and for "
-        "xnnpack also by what LiteRT was seen to do; or an int8 ONNX file against the published rules of a runtime. "
-        "Ends with 1 if any would run elsewhere, or in float.",
+        help="what a device takes of a TFLite file, or a runtime of an ONNX file",
+        description="Ask the device's own compiler or interpreter what it takes of a TFLite file, where that is "
+        "installed (Vela for Ethos-U, TFLite Micro, OpenVINO, LiteRT for XNNPACK), and its documentation where not; "
+        "the first line says which it was. An int8 ONNX file is held against the published rules of a runtime. "
+        "Ends with 1 if anything would run elsewhere, or in float.",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -38,34 +41,67 @@ def add(subparsers: argparse._SubParsersAction) -> None:
     parser.add_argument(
         "--target",
         required=True,
-        help="xnnpack, gpu, edgetpu or nnapi; for .onnx tensorrt, onnxruntime, openvino or qnn",
+        help="xnnpack, gpu, edgetpu, nnapi, ethos-u55, ethos-u65, ethos-u85 (also with a size: ethos-u85-512), "
+        "tflite-micro or openvino; for .onnx tensorrt, onnxruntime, openvino or qnn",
     )
+    parser.add_argument("--clock", type=float, metavar="MHZ", help="of an Ethos-U; that of Vela's system by default")
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.set_defaults(run=run)
 
 
-def run(args: argparse.Namespace, _: Console) -> int:
+def run(args: argparse.Namespace, console: Console) -> int:
     """Check and print."""
-    refused = _refused(args.file, args.target)
+    with working(console, f"checking {args.file.name}"):
+        report = _report(args)
     if args.json:
-        print_json([dataclasses.asdict(refusal) for refusal in refused])
-    elif refused:
-        table = Table("operator", "count", "reason", "what to change", box=None, pad_edge=False)
-        for refusal in refused:
-            table.add_row(refusal.operator, str(refusal.count), refusal.reason, refusal.advice)
-        Console().print(table)
+        print_json(report.describe())
     else:
-        print(f"{args.target} takes every operator of {args.file}")
-    return 1 if refused else 0
+        _print(report, args.file)
+    return 1 if report.refused else 0
 
 
-def _refused(file: Path, target: str) -> list[Refusal]:
-    if file.suffix == ".onnx":
-        from keras_yolo_backbones.targets.onnx_rules import onnx_refusals
+def _report(args: argparse.Namespace) -> Report:
+    from keras_yolo_backbones.targets.check import check_onnx, check_tflite
 
-        return onnx_refusals(file, target)
-    from keras_yolo_backbones.litert import LiteModel
-    from keras_yolo_backbones.targets.refusals import refusals
+    if args.file.suffix == ".onnx":
+        if args.clock is not None:
+            raise ArgumentError("--clock is for the Ethos-U targets.")
+        return check_onnx(args.file, args.target)
+    return check_tflite(args.file, args.target, clock=args.clock)
 
-    LiteModel(file)
-    return refusals(file, target)
+
+def _print(report: Report, file: Path) -> None:
+    out = Console(highlight=False)
+    table = Table(box=None, pad_edge=False, show_header=False)
+    table.add_row("file", escape(file.name))
+    table.add_row("said by", report.source)
+    if report.missing:
+        table.add_row("", escape(report.missing))
+    for name, value in report.facts.items():
+        if value or not name.endswith("_bytes"):
+            table.add_row(*_fact(name, value))
+    out.print(f"{report.target}: {report.taken} of {report.operators} operators", markup=False)
+    out.print(table)
+    if report.refused:
+        table = Table(box=None, pad_edge=False)
+        for title in ("operator", "count", "reason", "what to change"):
+            table.add_column(title, overflow="fold")
+        for refusal in report.refused:
+            table.add_row(*map(escape, (refusal.operator, str(refusal.count), refusal.reason, refusal.advice)))
+        out.print()
+        out.print(table)
+
+
+def _fact(name: str, value: Any) -> tuple[str, str]:
+    """("sram_bytes", 293550) -> ("SRAM", "293.6 kB"): a number with its unit."""
+    capitals = {"sram": "SRAM", "dram": "DRAM", "npu": "NPU", "macs": "MACs", "litert": "LiteRT", "xnnpack": "XNNPACK"}
+    parts = name.split("_")
+    unit = parts.pop() if parts[-1] in ("bytes", "mhz") and len(parts) > 1 else ""
+    words = " ".join(capitals.get(part, part) for part in parts)
+    if unit == "bytes":
+        return words, readable_bytes(value)
+    if name == "ms":
+        return "time", f"{value:.2f} ms"
+    if unit == "mhz":
+        return words, f"{value:g} MHz"
+    return words, f"{value:,}" if isinstance(value, int) else escape(str(value))

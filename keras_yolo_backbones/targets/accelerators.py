@@ -61,45 +61,45 @@ class Accelerator(NamedTuple):
     unlisted: frozenset[str] = frozenset()
 
 
-def _names(text: str) -> frozenset[str]:
+def names(text: str) -> frozenset[str]:
     return frozenset(text.split())
 
 
-_COMMON = _names("""
+_COMMON = names("""
     ADD CONCATENATION CONV_2D DEPTHWISE_CONV_2D FULLY_CONNECTED LOGISTIC MAX_POOL_2D MUL PAD RESHAPE RESIZE_BILINEAR SUB
     TRANSPOSE_CONV
 """)
 """What all of them support in all types."""
 
-_XNNPACK = _COMMON | _names("""
+_XNNPACK = _COMMON | names("""
     DEPTH_TO_SPACE DEQUANTIZE ELU LEAKY_RELU MEAN QUANTIZE SLICE SPACE_TO_DEPTH SPLIT TANH TRANSPOSE
 """)
-_XNNPACK_FLOATS = _names("""
+_XNNPACK_FLOATS = names("""
     ABS AVERAGE_POOL_2D CEIL DIV FLOOR HARD_SWISH MAXIMUM MINIMUM NEG PRELU RELU RELU6 RELU_N1_TO_1 ROUND SOFTMAX SQRT
     SQUARE SQUARED_DIFFERENCE STRIDED_SLICE
 """)
-_XNNPACK_SEEN = _names("BATCH_MATMUL REDUCE_MAX SUM")
-_XNNPACK_FLOATS_SEEN = _names("EXP GELU LOG RSQRT")
-_XNNPACK_INTEGERS_SEEN = _names("STRIDED_SLICE")
+_XNNPACK_SEEN = names("BATCH_MATMUL REDUCE_MAX SUM")
+_XNNPACK_FLOATS_SEEN = names("EXP GELU LOG RSQRT")
+_XNNPACK_INTEGERS_SEEN = names("STRIDED_SLICE")
 
-_GPU = _COMMON | _names("AVERAGE_POOL_2D EXP MAXIMUM MINIMUM PRELU RELU RELU6 SOFTMAX STRIDED_SLICE")
-_GPU_UNLISTED = _names("""
+_GPU = _COMMON | names("AVERAGE_POOL_2D EXP MAXIMUM MINIMUM PRELU RELU RELU6 SOFTMAX STRIDED_SLICE")
+_GPU_UNLISTED = names("""
     BATCH_MATMUL DEPTH_TO_SPACE DEQUANTIZE DIV ELU GELU HARD_SWISH LEAKY_RELU LOG MEAN MIRROR_PAD PACK PADV2 QUANTIZE
     REDUCE_MAX RESIZE_NEAREST_NEIGHBOR SLICE SPACE_TO_DEPTH SPLIT SPLIT_V SUM TANH TRANSPOSE
 """)
 
-_EDGETPU = _COMMON | _names("""
+_EDGETPU = _COMMON | names("""
     AVERAGE_POOL_2D EXPAND_DIMS L2_NORMALIZATION MAXIMUM MEAN MINIMUM PACK PRELU QUANTIZE REDUCE_MAX REDUCE_MIN RELU
     RELU6 RELU_N1_TO_1 RESIZE_NEAREST_NEIGHBOR SLICE SOFTMAX SPACE_TO_DEPTH SPLIT SQUEEZE STRIDED_SLICE TANH TRANSPOSE
 """)
 
-_NNAPI = _COMMON | _names("""
+_NNAPI = _COMMON | names("""
     AVERAGE_POOL_2D BATCH_MATMUL DEPTH_TO_SPACE DEQUANTIZE EXPAND_DIMS HARD_SWISH MAXIMUM MEAN MINIMUM PADV2 PRELU
     QUANTIZE REDUCE_MAX REDUCE_MIN RELU RELU6 RELU_N1_TO_1 RESIZE_NEAREST_NEIGHBOR SLICE SOFTMAX SPACE_TO_DEPTH SPLIT
     SPLIT_V SQUEEZE STRIDED_SLICE TANH TRANSPOSE
 """)
-_NNAPI_FLOATS = _names("ABS DIV ELU EXP LOG POW RSQRT SQRT SUM")
-_NNAPI_UNLISTED = _names("LEAKY_RELU")
+_NNAPI_FLOATS = names("ABS DIV ELU EXP LOG POW RSQRT SQRT SUM")
+_NNAPI_UNLISTED = names("LEAKY_RELU")
 """The NDK has no such operation; the delegate writes it as PRELU."""
 
 
@@ -126,25 +126,25 @@ def _flat(operator: Operator) -> bool:
     return math.prod(outer) == 1 and last <= 16_000
 
 
-_UNIT_STRIDES = Condition(_names("STRIDED_SLICE"), _unit_strides, "with strides of 1")
+_UNIT_STRIDES = Condition(names("STRIDED_SLICE"), _unit_strides, "with strides of 1")
 
 _SCALES = "if the scales of its tensors are of like size"
 _CALIBRATE = "a branch is all but zero: train it, or calibrate with images like those in use"
 
 _XNNPACK_CONDITIONS = (
     Condition(
-        _names("CONCATENATION"),
+        names("CONCATENATION"),
         lambda operator: len(operator.inputs) <= 5,  # seen; documented are 4
         "with five inputs at most",
         "it runs beside the accelerator; only v8 and v10 from m on, and v7-d6, join more than five",
     ),
-    Condition(_names("SPLIT"), lambda operator: len(operator.outputs) <= 4, "with four outputs at most"),
+    Condition(names("SPLIT"), lambda operator: len(operator.outputs) <= 4, "with four outputs at most"),
     _UNIT_STRIDES,
-    Condition(_names("QUANTIZE"), _same_sign, "from int8 to int8 or from float"),
-    Condition(_names("LEAKY_RELU QUANTIZE"), _scaled(1 / 256, 128), _SCALES),
-    Condition(_names("ADD SUB"), _scaled(1 / 1024, 256), _SCALES, _CALIBRATE),  # seen
+    Condition(names("QUANTIZE"), _same_sign, "from int8 to int8 or from float"),
+    Condition(names("LEAKY_RELU QUANTIZE"), _scaled(1 / 256, 128), _SCALES),
+    Condition(names("ADD SUB"), _scaled(1 / 1024, 256), _SCALES, _CALIBRATE),  # seen
     Condition(  # seen
-        _names("BATCH_MATMUL"),
+        names("BATCH_MATMUL"),
         lambda operator: "INT8" not in operator.kinds or operator.inputs[1].zero_point == 0,
         "in float, or if the zero point of its second factor is 0",
     ),
@@ -157,21 +157,21 @@ _EDGETPU_CONDITIONS = (
         "with a size of 1 in all dimensions but the last three",
         "export with batch 1, and keep to three dimensions behind it",
     ),
-    Condition(_names("SOFTMAX"), _flat, "with one dimension, of 16,000 elements at most"),
+    Condition(names("SOFTMAX"), _flat, "with one dimension, of 16,000 elements at most"),
     Condition(
-        _names("AVERAGE_POOL_2D CONCATENATION MAX_POOL_2D"),
+        names("AVERAGE_POOL_2D CONCATENATION MAX_POOL_2D"),
         lambda operator: not operator.activated,
         "without an activation function",
         "put the activation on a convolution",
     ),
     Condition(
-        _names("PAD"), lambda operator: not any(operator.inputs[1].values[:-6]), "without padding along the batch"
+        names("PAD"), lambda operator: not any(operator.inputs[1].values[:-6]), "without padding along the batch"
     ),
     _UNIT_STRIDES,
 )
 
 _NNAPI_CONDITIONS = (
-    Condition(_names("BATCH_MATMUL"), lambda _: False, "from feature level 6 on, newer than Android 12"),
+    Condition(names("BATCH_MATMUL"), lambda _: False, "from feature level 6 on, newer than Android 12"),
     Condition(
         frozenset(),
         lambda operator: all(len(tensor.shape) <= 4 for tensor in operator.activations),

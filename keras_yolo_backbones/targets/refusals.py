@@ -1,14 +1,18 @@
-"""Which operators of a TFLite file an accelerator does not run, why, and what to change. Lists: `accelerators`."""
+"""Which operators of a TFLite file a device does not run by its documentation, why, and what to change.
+
+The lists are in `accelerators` and `embedded`.
+"""
 
 from __future__ import annotations
 
-import dataclasses
 from collections import Counter
 from pathlib import Path
 
 from keras_yolo_backbones.errors import one_of
 from keras_yolo_backbones.litert import Operator, operators
 from keras_yolo_backbones.targets.accelerators import ACCELERATORS
+from keras_yolo_backbones.targets.embedded import EMBEDDED
+from keras_yolo_backbones.targets.report import Refusal
 
 _RELU6 = 'build the network with activation="relu6"'
 _ATTENTION = "attention needs it: spp=False leaves it out of v10, v11 and v26; v12 has it throughout, take v8 instead"
@@ -21,22 +25,8 @@ _ADVICE = {
 }
 _OTHERWISE = "replace it, or run this part on the CPU"
 
-
-@dataclasses.dataclass(frozen=True)
-class Refusal:
-    """An operator that an accelerator does not run.
-
-    Attributes:
-        operator: its name.
-        count: how many of them the file has.
-        reason: why.
-        advice: what to change.
-    """
-
-    operator: str
-    count: int
-    reason: str
-    advice: str
+LISTS = {**ACCELERATORS, **EMBEDDED}
+"""Target -> what it supports by documentation."""
 
 
 def refusals(path: Path, target: str) -> list[Refusal]:
@@ -44,24 +34,34 @@ def refusals(path: Path, target: str) -> list[Refusal]:
 
     Args:
         path: the file.
-        target: key of `ACCELERATORS`.
+        target: key of `LISTS`.
 
     Raises:
         ArgumentError: an unknown target.
         ExportError: the file is no TFLite file.
     """
-    if target not in ACCELERATORS:
-        raise one_of("target", target, ACCELERATORS)
+    if target not in LISTS:
+        raise one_of("target", target, LISTS)
     found = Counter((operator.name, *objection(operator, target)) for operator in operators(path))
     return [Refusal(name, count, reason, advice) for (name, reason, advice), count in found.items() if reason]
+
+
+def advice_for(operator: str, target: str = "") -> str:
+    """What to change where an operator of this name is not taken, by `target` if it has a way of its own."""
+    own = (
+        [condition.advice for condition in LISTS[target].conditions if operator in condition.operators]
+        if target
+        else []
+    )
+    return next(filter(None, own), _ADVICE.get(operator, _OTHERWISE))
 
 
 def objection(operator: Operator, target: str) -> tuple[str, str]:
     """Why a target does not run an operator, and what to change; two empty strings if it does."""
     if operator.name == "DEQUANTIZE" and operator.inputs[0].constant:
         return "", ""  # float16 weights: unpacked when the file is loaded
-    accelerator = ACCELERATORS[target]
-    advice = _ADVICE.get(operator.name, _OTHERWISE)
+    accelerator = LISTS[target]
+    advice = advice_for(operator.name)
     floating = any("FLOAT" in tensor.kind for tensor in operator.activations)
     if operator.name in accelerator.unlisted:
         return f"{target} does not list it, though its source code takes it: try it on the device", advice
