@@ -19,7 +19,7 @@ from conftest import ROOT
 
 from keras_yolo_backbones import fragile
 from keras_yolo_backbones.export.function import frozen_function, save_signatures
-from keras_yolo_backbones.litert import operators
+from keras_yolo_backbones.litert import operators, plain_interpreter
 
 PACKAGE = ROOT / "keras_yolo_backbones"
 
@@ -36,6 +36,13 @@ GROUND = (
     ("TFLite as objects", "`tensorflow.lite.tools.flatbuffer_utils`", "fragile.py, export/passing.py"),
     ("TFLite's schema", "`ai_edge_litert.schema_py_generated`", "fragile.py, litert.py"),
     ("Recording interpreter", "`experimental_preserve_all_tensors`, `experimental_op_resolver_type`", "fragile.py"),
+    (
+        "LiteRT's operators",
+        "`_get_ops_details`: those that a delegate adds come last",
+        "fragile.py, targets/xnnpack.py",
+    ),
+    ("Vela's report", "columns of its two tables, the text of its warnings (tests/test_devices.py)", "targets/vela.py"),
+    ("Logs of runtimes", "TFLite Micro's arena, OpenVINO's `runtimePrecision` (tests/test_devices.py)", "targets/"),
     ("tf2onnx' handlers", "`onnx_opset.math.Einsum.version_12`, `custom_op_handlers`", "export/onnx/einsum.py"),
     ("tfmot's wrappers", "`quantize_config`, the prefix `quant_`, `TF_USE_LEGACY_KERAS`", "quantization/tfmot/"),
     ("Headers of images", "what `decode_image` takes for which format, `extract_jpeg_shape`", "pixel_limit.py"),
@@ -58,6 +65,7 @@ def test_contributing_shows_the_same_table():
     ("pattern", "allowed"),
     [
         (r"experimental_", {"fragile.py"}),
+        (r"_get_ops_details", {"fragile.py"}),
         (r"schema_py_generated", {"fragile.py"}),
         (r"flatbuffer_utils", {"fragile.py"}),
         (r"_keras_history|_inbound_nodes", {"fragile.py"}),
@@ -215,6 +223,16 @@ def test_names_of_tflite_tensors_and_the_recording_interpreter(lite):
     runner = interpreter.get_signature_runner()
     assert list(runner.get_input_details()) == ["images"], "TFLite: the signature lost the input's name"
     assert list(runner.get_output_details()) == ["P3"], "TFLite: the signature lost the output's name"
+
+
+def test_operators_of_a_delegate_come_last(lite):
+    bare, plain = fragile.bare_interpreter(lite), plain_interpreter(lite)
+    bare.allocate_tensors()
+    plain.allocate_tensors()
+    own, all_of_them = fragile.operator_list(bare), fragile.operator_list(plain)
+    assert [entry["op_name"] for entry in own] == [operator.name for operator in operators(lite)]
+    assert [entry["op_name"] for entry in all_of_them[len(own) :]] == ["DELEGATE"]
+    assert {"op_name", "inputs", "outputs"} <= set(own[0])
 
 
 def test_tflite_as_objects(lite):
