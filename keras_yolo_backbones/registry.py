@@ -11,7 +11,8 @@ import keras
 from keras_yolo_backbones.errors import ArgumentError, one_of
 from keras_yolo_backbones.families import FAMILIES, Family, Origin, Release
 from keras_yolo_backbones.families.frame.release import Published
-from keras_yolo_backbones.families.frame.scale import Multiples
+from keras_yolo_backbones.families.frame.scale import scaled
+from keras_yolo_backbones.multiples import Multiples
 
 
 class Variant(NamedTuple):
@@ -39,7 +40,7 @@ class Variant(NamedTuple):
     @property
     def spec(self) -> Any:
         """Its row of the release's size table."""
-        return self.multiples.scaled(self.published.sizes[self.size], self.name)
+        return scaled(self.published.sizes[self.size], self.multiples, self.name)
 
     @property
     def origins(self) -> list[Origin]:
@@ -144,9 +145,9 @@ def create(name: str, **options: Any) -> keras.Model:
         ArgumentError: an unknown name or a value that is not allowed.
     """
     variant = find(name)
-    scaled = {key: value for key, value in variant.multiples._asdict().items() if value is not None}
-    for said in ("size", "release", *scaled):
+    given = variant.multiples.given()
+    for said in ("size", "release", *given):
         if said in options:
             raise ArgumentError(f"{said}={options[said]!r}: the name {name!r} says the {said} already.")
     variant.family.check_options(options)
-    return variant.family(variant.size, release=variant.release or None, **scaled, **options)
+    return variant.family(variant.size, release=variant.release or None, **given, **options)

@@ -172,6 +172,18 @@ def test_open_sizes_run_at_any_size():
         assert outputs["P4"].shape == (1, height // 16, width // 16, 128)
 
 
+@pytest.mark.parametrize("name", ["v8-n", "v3-tiny", "v6-n", "yolox-nano", "v13-n"])
+def test_open_sizes_that_no_stride_divides_are_refused_at_the_call(name):
+    model = kyb.create(name, input_shape=(None, 64, 3), levels=("P3",))
+    images = keras.Input((None, None, 3))
+    around = keras.Model(images, keras.layers.GlobalAveragePooling2D()(model(images * 2)["P3"]))
+    for each in (model, around, kyb.fuse(model), keras.Model(model.input, model.output["P3"])):
+        each(np.zeros((1, 96, 64, 3), np.float32))
+        for call in (each, each.predict_on_batch):
+            with pytest.raises(ValueError, match=r"expected shape=.*, <a multiple of 32>, None\)"):
+                call(np.zeros((1, 100, 64, 3), np.float32))
+
+
 def test_dtype_policy_reaches_every_layer():
     model = kyb.v8("n", dtype="mixed_bfloat16", input_shape=(64, 64, 3))
     policies = {layer.dtype_policy.name for layer in model.layers if not isinstance(layer, keras.layers.InputLayer)}

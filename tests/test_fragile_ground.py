@@ -20,6 +20,7 @@ from conftest import ROOT
 from keras_yolo_backbones import fragile
 from keras_yolo_backbones.export.function import frozen_function, save_signatures
 from keras_yolo_backbones.litert import operators, plain_interpreter
+from keras_yolo_backbones.sides import MultipleOf
 
 PACKAGE = ROOT / "keras_yolo_backbones"
 
@@ -46,6 +47,7 @@ GROUND = (
     ("tf2onnx' handlers", "`onnx_opset.math.Einsum.version_12`, `custom_op_handlers`", "export/onnx/einsum.py"),
     ("tfmot's wrappers", "`quantize_config`, the prefix `quant_`, `TF_USE_LEGACY_KERAS`", "quantization/tfmot/"),
     ("Headers of images", "what `decode_image` takes for which format, `extract_jpeg_shape`", "pixel_limit.py"),
+    ("Keras' input specs", "the sides of `InputSpec.shape` are compared by `!=`", "sides.py"),
     ("gRPC's retries", "keys of the service config, `ValueError` of a closed channel", "serving/client.py"),
 )
 """What, what exactly of it, and where it is used."""
@@ -165,6 +167,15 @@ def test_keras_weight_files(small, tmp_path):
     with zipfile.ZipFile(tmp_path / "a.keras") as archive:
         assert "model.weights.h5" in archive.namelist(), "Keras: .keras files keep weights in a different place"
         assert json.loads(archive.read("config.json"))["class_name"] == "Functional"
+
+
+def test_keras_input_specs():
+    layer = keras.layers.ZeroPadding2D(1)
+    layer.input_spec = keras.InputSpec(ndim=4)
+    layer.input_spec.shape = (None, MultipleOf(8), MultipleOf(8), None)
+    assert layer(np.zeros((1, 8, 16, 3))).shape == (1, 10, 18, 3)
+    with pytest.raises(ValueError, match="a multiple of 8"):
+        layer(np.zeros((1, 8, 12, 3)))
 
 
 def test_fake_quantization_rounds_as_int8_does():

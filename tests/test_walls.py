@@ -15,8 +15,8 @@ PACKAGE = "keras_yolo_backbones"
 FLOORS = (
     ("errors", "version", "quiet"),
     (
-        *("arena", "arguments", "catalogue", "files", "fragile", "images", "levels", "litert", "marks", "orientation"),
-        *("pixel_limit", "preprocessing", "provenance", "webp"),
+        *("arena", "arguments", "catalogue", "files", "fragile", "images", "levels", "litert", "marks", "multiples"),
+        *("orientation", "pixel_limit", "preprocessing", "provenance", "sides", "webp"),
     ),
     ("blocks",),
     ("families.frame",),
@@ -36,9 +36,9 @@ FLOORS = (
 
 ONLY = {
     "weights.readers": ("errors", "marks"),
-    "weights.recognition": ("errors", "weights.readers"),
+    "weights.recognition": ("errors", "multiples", "weights.readers"),
     "blocks": ("errors",),
-    "families.frame": ("errors", "preprocessing", "blocks"),
+    "families.frame": ("errors", "multiples", "preprocessing", "sides", "blocks"),
     "serving": ("errors",),
 }
 """Parts that know less than their floor allows."""

@@ -13,6 +13,7 @@ from keras_yolo_backbones.graph.copies import OnePerLayer, unbuilt_copy
 from keras_yolo_backbones.graph.ir import Graph, Node, Value
 from keras_yolo_backbones.graph.read import read
 from keras_yolo_backbones.provenance import STEM, complete_provenance, provenance_of, write_provenance
+from keras_yolo_backbones.sides import carry_sides
 
 Rule = Callable[[Node, tuple[Any, ...], dict[str, Any]], Any]
 """`(node, args, kwargs) -> outputs`: builds what replaces `node`; `NotImplemented` keeps a copy of it."""
@@ -56,6 +57,8 @@ def rebuild(
     wanted = graph.outputs if outputs is None else outputs
     model = keras.Model(tree.map_structure(new, graph.inputs), tree.map_structure(new, wanted), name=name or graph.name)
     _carry_provenance(made)
+    for old, new_layer in made:
+        carry_sides(old, new_layer)
     complete_provenance(model)
     return model
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import keras
 
-from keras_yolo_backbones.families.frame.scale import Multiples
+from keras_yolo_backbones.multiples import Multiples
 from keras_yolo_backbones.registry import create
 from keras_yolo_backbones.weights.recognition.identify import of_layers
 from keras_yolo_backbones.weights.recognition.networks import networks

@@ -12,8 +12,10 @@ import keras
 from keras_yolo_backbones.blocks import check_activation, conv
 from keras_yolo_backbones.errors import ArgumentError, one_of
 from keras_yolo_backbones.families.frame.release import Origin, Published, Release, Spec
-from keras_yolo_backbones.families.frame.scale import Multiples
+from keras_yolo_backbones.families.frame.scale import scaled
+from keras_yolo_backbones.multiples import Multiples
 from keras_yolo_backbones.preprocessing import Preprocessing
+from keras_yolo_backbones.sides import check_sides
 
 __all__ = ["Family", "Origin", "Published", "Release"]
 
@@ -23,7 +25,8 @@ Args:
     size: one of {sizes}.
     release: {releases}.
     input_shape: (height, width, channels). Height and width are multiples of the largest stride, or `None`: then images
-        of any such size. Exporters and `preprocess` refuse other sizes; a call does not check them.
+        of any such size. A call, exporters and `preprocess` refuse other sizes. Only Keras' own clones and saved files
+        lose the check of a call.
     levels: which feature maps to return, in this order: `"P2"` (stride 4), `"P3"` (8), … up to the network's top.
         `None` is P3 and everything above.
     activation: {activations}. `None` keeps the family's own.
@@ -130,7 +133,7 @@ class Family:
         size = self.default_size if size is None else size
         published = self.release(release)
         multiples = Multiples.checked(width, depth, max_channels)
-        spec = multiples.scaled(self.spec(size, release), self.variant(size, release))
+        spec = scaled(self.spec(size, release), multiples, self.variant(size, release))
         levels = self._check_levels(levels, spec, published)
         self._check_spp(spp, size, published)
         style = dataclasses.replace(published.style, synchronized=sync_batchnorm, dtype=dtype)
@@ -151,7 +154,10 @@ class Family:
             outputs = {k: conv(x, neck_channels, style=style, name=f"neck.{k}") for k, x in outputs.items()}
         sources = [images] if input_tensor is None else keras.utils.get_source_inputs(input_tensor)
         inputs = sources[0] if len(sources) == 1 else sources
-        return keras.Model(inputs, outputs, name=name or f"{self.variant(size, release)}{multiples}")
+        model = keras.Model(inputs, outputs, name=name or f"{self.variant(size, release)}{multiples}")
+        if None in images.shape[1:3]:
+            check_sides(model, images, 2**spec.top)
+        return model
 
     def check_options(self, options: Iterable[str]) -> None:
         """Raise `ArgumentError` for a name that is no option of the builders."""
