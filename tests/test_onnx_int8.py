@@ -349,6 +349,25 @@ def test_a_bias_that_no_int32_could_hold_makes_its_kernel_coarser():
     assert graph.constants["stem.kernel.int8"].ravel().tolist() == [0, 127]
 
 
+def test_biases_are_rounded_in_double_precision_as_tflite_does():
+    """Divided by the file's scales, which are float32, large ones were an integer away."""
+    random = np.random.default_rng(0)
+    kernel = np.float32(random.uniform(0.1, 0.3, (64, 1, 1, 1)))
+    bias = np.float32(random.uniform(3, 30, 64))
+    proto = convolution(kernel, bias)
+    for tensor in proto.graph.initializer:
+        if tensor.name == "s":
+            tensor.CopyFrom(numpy_helper.from_array(np.float32(1 / 255), "s"))
+    edit = Editing(proto.graph)
+    quantize_weights(edit, UINT8, {float(np.float32(1 / 255)): 1 / 255})
+    edit.finish()
+    found = Graph(proto.graph).constants["stem.bias.int32"]
+    exact = np.float64(bias) / (1 / 255 * np.float64(kernel.ravel()) / 127)
+    assert np.array_equal(found, np.rint(exact))
+    rounded = np.float64(np.float32(1 / 255)) * np.float64(kernel.ravel() / np.float32(127))
+    assert not np.array_equal(found, np.rint(np.float64(bias) / rounded))
+
+
 def test_relu6_in_a_wider_range_becomes_a_limit_of_integers():
     behind = [
         helper.make_node("Clip", ["y", "zero", "six"], ["c"]),

@@ -30,8 +30,7 @@ class Grid:
     @classmethod
     def of(cls, ends: tuple[float, float], dtype: np.dtype) -> Grid:
         """The 256 values for a range, as TFLite counts them; the zero points of uint8 are 128 above those of int8."""
-        low, high = (float(np.float32(end)) for end in ends)
-        scale = (high - low) / 255
+        low, scale = float(np.float32(ends[0])), step(ends)
         return cls(float(np.float32(scale)), int(np.rint(-low / scale)) + int(np.iinfo(dtype).min), dtype)
 
     def integer(self, value: float) -> int:
@@ -52,6 +51,12 @@ class Grid:
     def describe(self) -> dict[str, Any]:
         """As a manifest says it."""
         return {"dtype": self.dtype.name, "scale": self.scale, "zero_point": self.zero_point}
+
+
+def step(ends: tuple[float, float]) -> float:
+    """The step of a range in double precision, as TFLite's converter computes with it; files hold it as float32."""
+    low, high = (float(np.float32(end)) for end in ends)
+    return (high - low) / 255
 
 
 def constants(edit: Editing, grid: Grid, tensor: str) -> list[str]:

@@ -8,7 +8,7 @@ import numpy as np
 
 from keras_yolo_backbones.errors import ArgumentError
 from keras_yolo_backbones.export.onnx.editing import Editing, attribute, scope
-from keras_yolo_backbones.export.onnx.grids import Grid, add_pair, grid_of
+from keras_yolo_backbones.export.onnx.grids import Grid, add_pair, grid_of, step
 from keras_yolo_backbones.export.onnx.marking import MARK, read_mark
 
 MOVES = {
@@ -18,17 +18,22 @@ MOVES = {
 """Operators whose outputs hold only values of their inputs; of Resize and Pad some do."""
 
 
-def marks_to_pairs(edit: Editing, dtype: np.dtype) -> None:
+def marks_to_pairs(edit: Editing, dtype: np.dtype) -> dict[float, float]:
     """Put a pair in place of each mark that has a range.
 
     Where the type is int8, all zero points are to be 0. What a sigmoid or a softmax gives has the range that TFLite
     fixes, from 0 to 1: it is not rounded then, which is never less exact.
+
+    Returns:
+        Scale -> the step that it is rounded from, in double precision.
     """
+    steps = {}
     for node in edit.ordered():
         tensor, ends = read_mark(node) if node.op_type == MARK else ("", None)
         if ends is None:
             continue
         grid = Grid.of(ends, dtype)
+        steps[grid.scale] = step(ends)
         source, output = node.input[0], node.output[0]
         edit.remove(node)
         if dtype == np.int8 and grid.zero_point:
@@ -36,6 +41,7 @@ def marks_to_pairs(edit: Editing, dtype: np.dtype) -> None:
             continue
         result = add_pair(edit, source, grid, tensor, result=output if output in edit.returned else None)
         edit.redirect(output, result)
+    return steps
 
 
 def drop_marks(edit: Editing) -> None:

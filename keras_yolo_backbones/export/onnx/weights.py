@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -14,17 +15,23 @@ from keras_yolo_backbones.quantization.ranges import balanced
 _LARGEST_BIAS = 2.0**30
 
 
-def quantize_weights(edit: Editing, dtype: np.dtype) -> None:
+def quantize_weights(edit: Editing, dtype: np.dtype, steps: Mapping[float, float] | None = None) -> None:
     """Write the constants of every operator on rounded tensors as integers.
 
     A kernel's channels have been rounded already, so that its largest weight is 127 steps. A bias has the step of input
     times kernel; where a kernel is so small that an int32 could not hold the bias in this step, the kernel's is made
     larger. Where activations are int8, for TensorRT, biases stay float, rounded to the same steps: it knows no int32.
+
+    Args:
+        edit: the graph.
+        dtype: of the activations.
+        steps: scale -> the step that it is rounded from. TFLite's converter divides biases by steps in double
+            precision; by scales in float32, one in 600 biases was an integer away.
     """
     for node in edit.ordered():
         axis = _output_axis(edit, node)
         if axis is not None:
-            _quantize_kernel(edit, node, axis, dtype)
+            _quantize_kernel(edit, node, axis, dtype, steps or {})
         elif node.op_type in ("Mul", "Add", "Sub", "Div"):
             _quantize_operand(edit, node, dtype)
 
@@ -37,26 +44,27 @@ def _output_axis(edit: Editing, node: Any) -> int | None:
     return axes[node.op_type]
 
 
-def _quantize_kernel(edit: Editing, node: Any, axis: int, dtype: np.dtype) -> None:
+def _quantize_kernel(edit: Editing, node: Any, axis: int, dtype: np.dtype, steps: Mapping[float, float]) -> None:
     source, kernel = grid_of(edit, node.input[0]), edit.constant(node.input[1])
     if source is None or kernel is None:
         return
     bias = edit.constant(node.input[2]) if len(node.input) > 2 else None
     label = _label(node)
     others = tuple(index for index in range(kernel.ndim) if index != axis)
-    scales: np.ndarray = np.maximum(np.abs(kernel).max(axis=others), np.float32(1e-9)) / np.float32(127)
+    largest: np.ndarray = np.maximum(np.abs(kernel).max(axis=others), np.float32(1e-9))
     if bias is not None:
-        scales = np.maximum(scales, np.float32(np.abs(bias) / (source.scale * _LARGEST_BIAS)))
+        largest = np.maximum(largest, np.float32(127 * np.abs(bias) / (source.scale * _LARGEST_BIAS)))
+    scales = largest / np.float32(127)
     shape = [-1 if index == axis else 1 for index in range(kernel.ndim)]
     integers = np.clip(np.rint(kernel / scales.reshape(shape)), -127, 127).astype(np.int8)
     edit.put(node, [1], _channels(edit, f"{label}.kernel", integers, scales, axis))
     if bias is not None:
-        steps = np.float64(source.scale) * np.float64(scales)
-        whole = np.rint(np.float64(bias) / steps).astype(np.int32)
+        step = steps.get(source.scale, source.scale) * np.float64(largest) / 127
+        whole = np.rint(np.float64(bias) / step).astype(np.int32)
         if dtype == np.int8:
-            edit.put(node, [2], edit.add_constant(f"{label}.bias", np.asarray(whole * steps, np.float32)))
+            edit.put(node, [2], edit.add_constant(f"{label}.bias", np.asarray(whole * step, np.float32)))
             return
-        edit.put(node, [2], _channels(edit, f"{label}.bias", whole, steps.astype(np.float32), 0))
+        edit.put(node, [2], _channels(edit, f"{label}.bias", whole, step.astype(np.float32), 0))
 
 
 def _label(node: Any) -> str:
