@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
+from functools import partial
+
 import keras
 import numpy as np
 import pytest
@@ -13,6 +17,7 @@ from keras_yolo_backbones.graph.read import read
 from keras_yolo_backbones.graph.rewrite import keep, rebuild
 from keras_yolo_backbones.quantization.lower import lower
 from keras_yolo_backbones.quantization.observe import kernel_limits, least_squares, percentile
+from keras_yolo_backbones.quantization.plan_file import FORMAT
 from keras_yolo_backbones.quantization.ranges import Plan
 
 
@@ -79,6 +84,68 @@ def test_what_is_no_plan_is_refused(content, tmp_path):
     file.write_text(content)
     with pytest.raises(kyb.CalibrationError, match="is no quantization plan"):
         Plan.load(file)
+
+
+DEEP = "[" * 100_000
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "said"),
+    [
+        ("ranges", {"a": [float("nan"), 1]}, r"ranges\['a'\] holds nan"),
+        ("ranges", {"a": [float("-inf"), 1]}, "holds -inf"),
+        ("ranges", {"a": [-1e308, 1e308]}, r"holds -1e\+308"),
+        ("ranges", {"a": [1, -1]}, r"ranges\['a'\] is reversed: 1 … -1"),
+        ("ranges", {"a": [0, 0]}, r"ranges\['a'\] has no width"),
+        ("ranges", {"a": [0.5, 1]}, r"ranges\['a'\] does not contain 0"),
+        ("ranges", {"a": [0, 1, 2]}, "has 3 numbers"),
+        ("ranges", {"a": None}, "is None, expected a list"),
+        ("ranges", {"a": ["0", 1]}, "holds '0', expected a number"),
+        ("ranges", {"a": [0, 10**400]}, "holds"),
+        ("ranges", None, "ranges is None"),
+        ("ranges", {"a": [0, 1], "b": [0, 1]}, r"ranges\['b'\] is of no tensor"),
+        ("tensors", {"t": "b"}, r"tensors\['t'\] is of the group 'b', which has no range"),
+        ("tensors", {"t": None}, "of the group None"),
+        ("tensors", {"t": ["a"]}, "which has no range"),
+        ("kernels", {"k": [1, -1e-3]}, r"kernels\['k'\] holds -0.001"),
+        ("kernels", {"k": [float("nan")]}, "holds nan"),
+        ("kernels", [], r"kernels is \[\]"),
+        ("biases", {"k": [float("inf")]}, "holds inf"),
+        ("images", -1, "images is a count"),
+        ("model", None, "model and method are texts"),
+        ("extra", 1, "it has 'extra'"),
+    ],
+)
+def test_a_plan_of_a_stranger_is_refused_by_what_is_wrong(tmp_path, field, value, said):
+    file = tmp_path / "plan.json"
+    good = {"model": "m", "method": "minmax", "images": 1, "tensors": {"t": "a"}, "ranges": {"a": [0, 1]}}
+    content = {"format": FORMAT, **good, "kernels": {"k": [1.0]}, "biases": {}}
+    file.write_text(json.dumps(content))
+    assert Plan.load(file).ranges == {"a": (0.0, 1.0)}
+    file.write_text(json.dumps(content | {field: value}))
+    with pytest.raises(kyb.CalibrationError, match=f"is no quantization plan: .*{said}"):
+        Plan.load(file)
+
+
+NO_JSON = [DEEP, '{"format": ' + DEEP, "\xff\xfe", "null", "1e999", '{"ranges": ' + "9" * 5000]
+
+
+@pytest.mark.parametrize("content", NO_JSON, ids=range(6))
+def test_json_that_is_no_plan(tmp_path, content):
+    file = tmp_path / "plan.json"
+    file.write_text(content, encoding="latin-1")
+    with pytest.raises(kyb.CalibrationError, match="is no quantization plan"):
+        Plan.load(file)
+    for missing in (tmp_path, tmp_path / "none.json"):
+        with pytest.raises(kyb.CalibrationError):
+            Plan.load(missing)
+
+
+def test_a_plan_file_for_another_model_is_refused(plan, v8, tmp_path):
+    dataclasses.replace(plan, model="v8-s").save(tmp_path / "plan.json")
+    for use in (kyb.quantize_aware, partial(kyb.export_tflite, path=tmp_path / "x.tflite", precision="int8")):
+        with pytest.raises(kyb.CalibrationError, match="is a plan for 'v8-s', the model is '"):
+            use(v8, calibration=str(tmp_path / "plan.json"))
 
 
 def test_the_other_methods_narrow_ranges(plan, v8, photographs):

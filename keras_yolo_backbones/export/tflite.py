@@ -89,7 +89,7 @@ def export_tflite(
     _check_options(model, precision, calibration, method, input_type, keep_float, outputs)
     images = tfmot_input(model) if is_tfmot(model) else image_input(model)
     size = images.sized(image_size)
-    plan = as_plan(calibration)
+    plan = as_plan(calibration, model.name)
     if plan is not None and method:
         raise ArgumentError("a plan has its method; leave out method, or pass images in place of the plan.")
     samples = None

@@ -61,7 +61,7 @@ def quantize_aware(
     if keep_float and engine != "keras":
         raise ArgumentError(f'keep_float goes with engine="keras", not {engine!r}.')
     primitive = lowered(model)
-    ready = as_plan(calibration)
+    ready = as_plan(calibration, model.name)
     if ready is None:
         ready = plan_lowered(primitive, model, calibration, method=method, image_size=image_size, symmetric=symmetric)
     elif symmetric and not is_symmetric(ready.ranges.values()):

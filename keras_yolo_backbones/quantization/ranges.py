@@ -9,8 +9,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from keras_yolo_backbones.errors import CalibrationError
+from keras_yolo_backbones.errors import CalibrationError, shown
 from keras_yolo_backbones.files import staged
+from keras_yolo_backbones.quantization.plan_file import FORMAT, read_plan
 
 Range = tuple[float, float]
 
@@ -55,7 +56,7 @@ class Plan:
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write it as JSON; `ExportError` if that fails, and an older file stays."""
-        content = {"format": _FORMAT, **dataclasses.asdict(self)}
+        content = {"format": FORMAT, **dataclasses.asdict(self)}
         with staged(Path(path)) as temporary:
             temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
 
@@ -64,19 +65,10 @@ class Plan:
         """Read what `save` wrote; every number comes back exactly.
 
         Raises:
-            CalibrationError: the file is no plan.
+            CalibrationError: the file is no plan, or holds what no plan can: ranges that are not finite, reversed,
+                without width or without 0, negative kernels, groups without a range. It is named.
         """
-        try:
-            content = json.loads(Path(path).read_text(encoding="utf-8"))
-            if content.pop("format") != _FORMAT:
-                raise ValueError("a different format")
-            content["ranges"] = {group: (float(low), float(high)) for group, (low, high) in content["ranges"].items()}
-            content["kernels"] = {layer: tuple(map(float, limits)) for layer, limits in content["kernels"].items()}
-            biases = content.get("biases", {})  # plans had none once
-            content["biases"] = {layer: tuple(map(float, shifts)) for layer, shifts in biases.items()}
-            return cls(**content)
-        except (OSError, KeyError, TypeError, ValueError, AttributeError) as error:
-            raise CalibrationError(f"{path} is no quantization plan: {error}.") from None
+        return cls(**read_plan(Path(path)))
 
     def compare(self, other: Plan) -> dict[str, tuple[Range | None, Range | None]]:
         """Tensors whose ranges differ -> (range here, range there), `None` where one of the plans lacks it."""
@@ -101,17 +93,24 @@ class Plan:
         return "\n".join(lines)
 
 
-_FORMAT = "keras_yolo_backbones quantization plan 1"
-
-
 def balanced(bounds: Range) -> Range:
     """The narrowest range around `bounds` whose zero is the integer 0 of int8: 128 steps below it, 127 above."""
     step = max(-bounds[0] / 128, bounds[1] / 127)
     return -128 * step, 127 * step
 
 
-def as_plan(value: Any) -> Plan | None:
-    """`value` if it is a plan, the plan in the file that it names if that ends in `.json`, otherwise `None`."""
-    if isinstance(value, (str, os.PathLike)) and str(value).endswith(".json"):
-        return Plan.load(value)
-    return value if isinstance(value, Plan) else None
+def as_plan(value: Any, model: str = "") -> Plan | None:
+    """`value` if it is a plan, the plan in the file that it names if that ends in `.json`, otherwise `None`.
+
+    Raises:
+        CalibrationError: the file is no plan, or one for a model of another name than `model`.
+    """
+    if not (isinstance(value, (str, os.PathLike)) and str(value).endswith(".json")):
+        return value if isinstance(value, Plan) else None
+    plan = Plan.load(value)
+    if model and plan.model != model:
+        raise CalibrationError(
+            f"{value} is a plan for {shown(plan.model)!r}, the model is {model!r}; make one for it by "
+            "kyb.quantization.plan(model, images), or rename the plan: dataclasses.replace(plan, model=model.name)."
+        )
+    return plan

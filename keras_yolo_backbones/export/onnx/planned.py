@@ -65,7 +65,7 @@ def quantized_model(
     """The fake-quantized model, and the calibration images if there are any."""
     if is_fake_quantized(model):
         return model, None
-    ready, samples = as_plan(calibration), None
+    ready, samples = as_plan(calibration, model.name), None
     if ready is None:
         images = image_input(model)
         samples = calibration_images(calibration, shape=images.sized(image_size), preprocessing=images.preprocessing)
