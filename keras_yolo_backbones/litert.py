@@ -8,8 +8,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from keras_yolo_backbones.errors import ExportError
+from keras_yolo_backbones.errors import ExportError, shown
 from keras_yolo_backbones.fragile import lite_schema
+from keras_yolo_backbones.strangers import typed
 
 
 class Tensor(NamedTuple):
@@ -77,10 +78,10 @@ class LiteModel:
         try:
             self._interpreter = Interpreter(model_path=str(path), num_threads=threads)
             self._runner = self._interpreter.get_signature_runner()
-        except (ValueError, RuntimeError) as error:
-            raise ExportError(f"{path} is no TFLite model that LiteRT can run: {error}") from None
-        self._inputs = self._runner.get_input_details()
-        self._outputs = self._runner.get_output_details()
+            self._inputs = self._runner.get_input_details()
+            self._outputs = self._runner.get_output_details()
+        except Exception as error:  # damaged files bring KeyError, UnicodeDecodeError and others
+            raise ExportError(f"{path} is no TFLite model that LiteRT can run: {shown(error, 200)}") from None
 
     @property
     def input_shape(self) -> tuple[int, int, int]:
@@ -136,12 +137,19 @@ def dequantize(array: np.ndarray, tensor: dict[str, Any]) -> np.ndarray:
 
 
 def operators(path: Path) -> list[Operator]:
-    """All operators of a TFLite file, in order."""
-    schema = lite_schema()
+    """All operators of a TFLite file, in order; `ExportError` if it is none, or damaged."""
+    return typed(path, "TFLite model", lambda: _operators(path.read_bytes()))
 
+
+def _operators(data: bytes) -> list[Operator]:
+    if data[4:8] != b"TFL3":
+        raise ValueError("its first bytes are not those of one")
+    schema = lite_schema()
     kinds = {value: name for name, value in vars(schema.BuiltinOperator).items() if isinstance(value, int)}
-    model = schema.Model.GetRootAs(path.read_bytes(), 0)
+    model = schema.Model.GetRootAs(data, 0)
     graph = model.Subgraphs(0)
+    if max(graph.OperatorsLength(), graph.TensorsLength()) > len(data) // 4:
+        raise ValueError("it claims more operators or tensors than it has room for")
     tensors = _tensors(model)
 
     def those(indices: Any) -> tuple[Tensor, ...]:

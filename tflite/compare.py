@@ -6,16 +6,17 @@ python tflite/compare.py build/v8-s-float32.tflite build/v8-s-qat.tflite --image
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 
 import numpy as np
 from matplotlib.figure import Figure
 
+from keras_yolo_backbones.export.manifest import read_manifest
 from keras_yolo_backbones.graph.agreement import agreement
 from keras_yolo_backbones.images import letterbox, read_image
 from keras_yolo_backbones.litert import LiteModel
 from keras_yolo_backbones.preprocessing import Preprocessing
+from keras_yolo_backbones.strangers import check_runs
 
 
 def main() -> None:
@@ -26,10 +27,11 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("compare.png"))
     args = parser.parse_args()
 
+    for file in (args.float_file, args.int8_file):
+        check_runs(file)
     models = [LiteModel(args.float_file), LiteModel(args.int8_file)]
     image = letterbox(read_image(args.image), *models[0].input_shape[:2]).image
-    manifest = json.loads(args.float_file.with_name(f"{args.float_file.name}.json").read_text())
-    images = Preprocessing.from_description(manifest["preprocessing"]).apply(image[np.newaxis])
+    images = Preprocessing.from_description(read_manifest(args.float_file)["preprocessing"]).apply(image[np.newaxis])
     features, integers = (model(images) for model in models)
     figure = Figure(figsize=(9, 3 * len(features)), layout="constrained")
     axes = figure.subplots(len(features), 3, squeeze=False)

@@ -7,7 +7,6 @@ not calibrated on, prepared by nothing but the manifest beside it. One row a pho
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import sys
 import tempfile
@@ -26,6 +25,7 @@ from sklearn.datasets import load_sample_images
 
 import keras_yolo_backbones as kyb
 from keras_yolo_backbones.errors import CheckpointError
+from keras_yolo_backbones.export.manifest import read_manifest
 from keras_yolo_backbones.graph.agreement import agreement
 from keras_yolo_backbones.registry import create
 
@@ -85,7 +85,7 @@ def measured(network: str, file: Path, side: int, *, normalize: bool, method: st
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.tflite"
         kyb.export_tflite(model, path)
-        manifest = json.loads(path.with_name(f"{path.name}.json").read_text())
+        manifest = read_manifest(path)
         runner = Interpreter(model_content=path.read_bytes()).get_signature_runner()
     found = {}
     for name in HELD_OUT:
@@ -108,7 +108,7 @@ def main() -> int:
     parser.add_argument("file", type=Path, help="its trained weights")
     parser.add_argument("--side", type=int, default=416, help="of the square images")
     parser.add_argument("--keep", action="store_true", help="keep the original's own convention (normalize=False)")
-    parser.add_argument("--method", default="percentile", help="of the ranges: minmax, percentile (default) or mse")
+    parser.add_argument("--method", default="percentile", help="auto, minmax, percentile (default) or mse")
     parser.add_argument("--least", type=float, default=15.0, help="dB")
     args = parser.parse_args()
     found = measured(args.network, args.file, args.side, normalize=not args.keep, method=args.method)

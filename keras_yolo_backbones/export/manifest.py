@@ -13,11 +13,16 @@ from typing import Any, NamedTuple
 
 import keras
 
+from keras_yolo_backbones.errors import ExportError
 from keras_yolo_backbones.graph.agreement import Agreement
 from keras_yolo_backbones.graph.signature import ImageInput, named_outputs
 from keras_yolo_backbones.levels import stride_of
 from keras_yolo_backbones.provenance import every_provenance, leaves, weights_digest
+from keras_yolo_backbones.strangers import typed
 from keras_yolo_backbones.version import __version__
+
+_ASKED = ("input", "preprocessing", "outputs", "sha256")
+_MOST_BYTES = 16 << 20
 
 PACKAGES = ("tensorflow", "keras", "ai-edge-litert", "tf2onnx", "onnx", "onnxruntime", "numpy")
 
@@ -120,6 +125,33 @@ def computed_in(model: keras.Model) -> str:
 def write_manifest(manifest: Mapping[str, Any], path: Path) -> None:
     """Write it as indented JSON."""
     path.write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
+
+
+def read_manifest(artifact: Path) -> dict[str, Any]:
+    """The manifest beside an artifact, after seeing that it is the artifact's.
+
+    Args:
+        artifact: the file, whose manifest is called the same and `.json`, or the version folder of a SavedModel.
+
+    Raises:
+        ExportError: there is no manifest, it is none, or it is of another file: the artifact was changed, or one of the
+            two was copied without the other.
+    """
+    folder = artifact.is_dir()
+    path = artifact / "manifest.json" if folder else artifact.with_name(f"{artifact.name}.json")
+    if not path.is_file() or path.stat().st_size > _MOST_BYTES:
+        raise ExportError(f"{artifact} has no manifest: {path} is no file, or too large; copy both, or export again.")
+    content = typed(path, "manifest", lambda: json.loads(path.read_text(encoding="utf-8")))
+    lacking = [name for name in _ASKED if not (isinstance(content, dict) and isinstance(content.get(name), dict))]
+    if lacking:
+        raise ExportError(f"{path} is no manifest of an exporter: it has no {', '.join(lacking)}.")
+    file = artifact / "saved_model.pb" if folder else artifact
+    if content["sha256"].get("file") != typed(file, "artifact", lambda: file_digest(file)):
+        raise ExportError(
+            f"{path} does not describe {artifact.name}: the file's sha256 is not the one in it. One of them was "
+            "changed or replaced; export again."
+        )
+    return content
 
 
 def file_digest(path: Path) -> str:

@@ -10,9 +10,10 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from keras_yolo_backbones.errors import ArgumentError, ExportError
+from keras_yolo_backbones.errors import ArgumentError
 from keras_yolo_backbones.fragile import recording_interpreter
 from keras_yolo_backbones.litert import LiteModel, dequantize, operators, quantize
+from keras_yolo_backbones.strangers import check_runs, read_onnx, typed
 
 Detail = dict[str, Any]
 """`index`, `dtype` and `quantization` (scale, zero point) of a tensor, as LiteRT says them."""
@@ -35,7 +36,8 @@ class Int8File(Protocol):
 
 
 def open_int8(path: Path) -> Int8File:
-    """A `.tflite` or `.onnx` file; `ExportError` if it is none."""
+    """A `.tflite` or `.onnx` file, after a trial in a process of its own; `ExportError` if it is none, or damaged."""
+    check_runs(path)
     return _OnnxFile(path) if path.suffix == ".onnx" else _LiteFile(path)
 
 
@@ -74,24 +76,31 @@ class _LiteFile:
         return self._model(image)
 
 
+def _integers(text: str) -> dict[str, Detail]:
+    """dtype, scale and zero point of the integers that a file takes and gives; none if it takes and gives floats."""
+    said = json.loads(text)
+    entries = said["integers"] if said["io"] == "int8" else {}
+    return {
+        name: {
+            "dtype": np.dtype(entry["dtype"]).name,
+            "scale": float(entry["scale"]),
+            "zero_point": int(entry["zero_point"]),
+        }
+        for name, entry in entries.items()
+    }
+
+
 class _OnnxFile:
     """A file that `export_onnx` wrote: its metadata say layout and integers, its tensors are called like layers."""
 
     def __init__(self, path: Path) -> None:
-        import onnx
-        from google.protobuf.message import DecodeError
-
-        try:
-            self._proto = onnx.load(path)
-        except (OSError, DecodeError) as error:
-            raise ExportError(f"{path} is no ONNX file: {error}") from None
+        self._proto = read_onnx(path)
         notes = {entry.key: entry.value for entry in self._proto.metadata_props}
         if "quantization" not in notes:
             raise ArgumentError(f"{path.name} is no int8 ONNX file that export_onnx wrote; export it with int8.")
-        self._channels_first = notes["layout"] == "NCHW"
-        said = json.loads(notes["quantization"])
-        self._integers: dict[str, Detail] = said["integers"] if said["io"] == "int8" else {}
-        (self._entry,) = self._proto.graph.input
+        self._channels_first = notes.get("layout") == "NCHW"
+        self._integers = typed(path, "int8 ONNX file of export_onnx", lambda: _integers(notes["quantization"]))
+        (self._entry,) = typed(path, "ONNX file with one input", lambda: tuple(self._proto.graph.input))
         self.input_shape = self._size(path)
         self.conversions = sum(node.op_type == "QuantizeLinear" for node in self._proto.graph.node)
         self._outputs = [output.name for output in self._proto.graph.output]

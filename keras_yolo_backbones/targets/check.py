@@ -6,6 +6,7 @@ from pathlib import Path
 
 from keras_yolo_backbones.errors import ArgumentError, one_of
 from keras_yolo_backbones.litert import LiteModel, operators
+from keras_yolo_backbones.strangers import check_runs, read_onnx
 from keras_yolo_backbones.targets import micro, openvino, vela, xnnpack
 from keras_yolo_backbones.targets.refusals import LISTS, refusals
 from keras_yolo_backbones.targets.report import Report
@@ -32,6 +33,7 @@ def check_tflite(path: Path, target: str, *, clock: float | None = None) -> Repo
     if chip not in vela.SIZES and target not in TARGETS:
         raise one_of("target", target, TARGETS)
     full = vela.configuration(target) if chip in vela.SIZES else target
+    check_runs(path)
     LiteModel(path)
     count = len(operators(path))
     if chip in vela.SIZES:
@@ -58,10 +60,9 @@ def check_onnx(path: Path, target: str) -> Report:
     """
     from keras_yolo_backbones.targets.onnx_rules import onnx_refusals
 
+    check_runs(path)
     refused = onnx_refusals(path, target)
     if target == "openvino" and openvino.installed():
         return openvino.openvino_report(path)
     missing = openvino.OPENVINO.missing if target == "openvino" else ""
-    import onnx
-
-    return Report(target, "documentation", len(onnx.load(path).graph.node), refused, missing=missing)
+    return Report(target, "documentation", len(read_onnx(path).graph.node), refused, missing=missing)

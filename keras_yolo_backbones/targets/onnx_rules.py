@@ -22,8 +22,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from keras_yolo_backbones.errors import ExportError, one_of
+from keras_yolo_backbones.errors import one_of
 from keras_yolo_backbones.export.onnx.editing import Editing, attribute
+from keras_yolo_backbones.strangers import read_onnx
 from keras_yolo_backbones.targets.refusals import Refusal
 
 _SYMMETRIC = 'export with scheme="symmetric", from a plan or model with symmetric=True'
@@ -87,15 +88,7 @@ def onnx_refusals(path: Path, target: str) -> list[Refusal]:
 
 
 def _opened(path: Path) -> File:
-    import onnx
-    from google.protobuf.message import DecodeError
-
-    try:
-        proto = onnx.load(path)
-        onnx.checker.check_model(proto)
-    except (OSError, DecodeError, onnx.checker.ValidationError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise ExportError(f"{path} is no ONNX file: {reason}") from None
+    proto = read_onnx(path)
     edit = Editing(proto.graph)
     return File(proto.graph, edit, edit.ordered())
 
