@@ -1,4 +1,4 @@
-"""Attention that computes channels-first: the same numbers, no Transposes in ONNX files, and what is left alone."""
+"""Attention and shuffles that compute channels-first: the same numbers, no Transposes in ONNX files."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ import numpy as np
 import pytest
 
 import keras_yolo_backbones as kyb
-from keras_yolo_backbones.blocks import MatMul, Style, attention
+from keras_yolo_backbones.blocks import MatMul, Style, attention, halves, interleaved
 from keras_yolo_backbones.export.onnx.channels_first import ChannelsFirstAttention, attention_channels_first
 from keras_yolo_backbones.export.onnx.running import run_onnx
+from keras_yolo_backbones.export.onnx.shuffles import ChannelsFirstInterleave, shuffles_channels_first
+from keras_yolo_backbones.litert import operators
 
 FIXED, OPEN = (64, 96, 3), (None, None, 3)
 IMAGES = np.random.default_rng(0).random((3, *FIXED), np.float32)
@@ -103,3 +105,48 @@ def test_a_user_s_own_products_are_converted_as_ever(tmp_path):
     operators = kyb.export_onnx(model, tmp_path / "m.onnx").manifest["operators"]
     assert "Einsum" not in operators
     assert operators["Softmax"] == 1
+
+
+def shuffling(shape: tuple) -> keras.Model:
+    """Hard swish, the two halves of its channels, a conv on the upper one, both by turns, a conv."""
+    keras.utils.set_random_seed(0)
+    images, style = keras.Input(shape, name="images"), Style()
+    x = keras.layers.Activation("hard_swish", name="act")(keras.layers.Conv2D(8, 4, 4, name="stem")(images))
+    low, high = halves(x, style=style, name="unit")
+    high = keras.layers.Conv2D(4, 3, padding="same", name="conv")(high)
+    high = keras.layers.Activation("hard_sigmoid", name="deep")(high)
+    x = interleaved(low, high, style=style, name="unit")
+    return keras.Model(images, {"x": x, "y": keras.layers.Conv2D(4, 1, name="end")(x)})
+
+
+@pytest.mark.parametrize("shape", [FIXED, OPEN])
+def test_halves_come_back_by_turns(shape):
+    model = shuffling(shape)
+    act, deep = (keras.Model(model.input, model.get_layer(name).output)(IMAGES).numpy() for name in ("act", "deep"))
+    mixed = model(IMAGES)["x"].numpy()
+    np.testing.assert_array_equal(mixed[..., ::2], act[..., :4])
+    np.testing.assert_array_equal(mixed[..., 1::2], deep)
+    turned = shuffles_channels_first(model)
+    assert [type(layer) for layer in turned.layers].count(ChannelsFirstInterleave) == 1
+    assert not any(isinstance(layer, keras.layers.Permute) for layer in turned.layers)
+    np.testing.assert_allclose(turned(IMAGES)["y"], model(IMAGES)["y"], rtol=1e-5, atol=1e-6)
+    assert shuffles_channels_first(turned) is turned
+
+
+@pytest.mark.parametrize("shape", [FIXED, OPEN])
+def test_hard_activations_and_shuffles_turn_nothing_in_onnx(tmp_path, shape):
+    """One Transpose at the input, one at each output."""
+    model = shuffling(shape)
+    file = kyb.export_onnx(model, tmp_path / "m.onnx")
+    found = file.manifest["operators"]
+    assert (found["Transpose"], found["Clip"]) == (3, 2)
+    expected = model(IMAGES)
+    for name, value in run_onnx(file.path, "images", IMAGES).items():
+        np.testing.assert_allclose(value, expected[name], rtol=1e-5, atol=1e-6)
+
+
+def test_a_shuffle_in_int8_has_one_scale(tmp_path):
+    file = kyb.export_tflite(shuffling(FIXED), tmp_path / "m.tflite", precision="int8", calibration=IMAGES.repeat(3, 0))
+    assert {kind for operator in operators(file.path) for kind in operator.kinds} == {"INT8", "INT32"}
+    assert (file.manifest["operators"]["STRIDED_SLICE"], file.manifest["operators"]["TRANSPOSE"]) == (2, 1)
+    assert min(result["snr_db"] for result in file.manifest["agreement"].values() if isinstance(result, dict)) >= 30

@@ -2,7 +2,7 @@
 
 from keras_yolo_backbones.blocks.attention import AREA_HEAD, a2c2f, attention, psa, scaled_a2c2f
 from keras_yolo_backbones.blocks.c3k2 import C3K, SLIM, C3k2Stage, c3k2_trunk
-from keras_yolo_backbones.blocks.channel_attention import channel_attention
+from keras_yolo_backbones.blocks.channel_attention import channel_attention, squeeze_excitation
 from keras_yolo_backbones.blocks.conv import conv, depthwise, grouped_conv, pad, separable, split_conv
 from keras_yolo_backbones.blocks.csp import (
     Unit,
@@ -35,6 +35,7 @@ from keras_yolo_backbones.blocks.pooling import (
 )
 from keras_yolo_backbones.blocks.rep import rep_branches, rep_conv, rep_depthwise, rep_vgg
 from keras_yolo_backbones.blocks.shared_norm import bottleneck_csp, sppcsp
+from keras_yolo_backbones.blocks.shuffle import halves, interleaved
 from keras_yolo_backbones.blocks.style import ACTIVATIONS, Style, check_activation
 
 __all__ = [
@@ -77,6 +78,8 @@ __all__ = [
     "gelan",
     "grouped_conv",
     "halve",
+    "halves",
+    "interleaved",
     "largest_first",
     "linear_sppf",
     "max_pool",
@@ -97,6 +100,7 @@ __all__ = [
     "rep_depthwise",
     "rep_vgg",
     "sppcspc",
+    "squeeze_excitation",
     "spp_elan",
     "sppf",
     "two_convs",

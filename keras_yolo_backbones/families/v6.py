@@ -1,9 +1,10 @@
 """YOLOv6 backbone: plain chains of RepVGG blocks in n and s (EfficientRep), inside a C3 in m and l (CSPBepBackbone).
 
 Input: RGB in [0, 1], (batch, height, width, 3). Levels: P2 … P5 at strides 4 … 32, P6 at 64 in the sizes ending in 6.
-ReLU; SiLU in sizes l and l6 and in release mbla.
+ReLU; SiLU in sizes l and l6 and in release mbla, hard swish in release lite.
 
-Release mbla has plain 3×3 convs, in chains of several lengths that start from parts of one conv.
+Release mbla has plain 3×3 convs, in chains of several lengths that start from parts of one conv. Release lite is a
+network of its own for phones, of ShuffleNet's blocks with squeeze-and-excitation, without a context block.
 
 Sizes n, s and m are in the form they are trained in, with three branches a block; `fuse` makes one conv of each.
 To train n or n6 on a CPU, set TF_ENABLE_ONEDNN_OPTS=0: oneDNN in TensorFlow 2.21 crashes the process on the gradient of
@@ -29,13 +30,14 @@ from keras_yolo_backbones.blocks import (
     merge,
     pooled_branch,
     rep_vgg,
-    split_conv,
     sppf,
 )
+from keras_yolo_backbones.families import v6_lite
 from keras_yolo_backbones.families.frame import origins
 from keras_yolo_backbones.families.frame.family import Family, Release
 from keras_yolo_backbones.families.frame.layout import Layout
 from keras_yolo_backbones.families.frame.scale import Scale
+from keras_yolo_backbones.families.v6_mbla import chain_lengths, mbla
 
 
 def plain(x: keras.KerasTensor, channels: int, *, stride: int = 1, style: Style, name: str) -> keras.KerasTensor:
@@ -47,12 +49,6 @@ def bottle_rep(x: keras.KerasTensor, channels: int, *, block: Unit, style: Style
     """Two blocks, and x times a trained number added to them."""
     y = block(x, channels, style=style, name=f"{name}.conv1")
     y = block(y, channels, style=style, name=f"{name}.conv2")
-    return add(y, LearnedScale(name=f"{name}.alpha", dtype=style.dtype)(x), style=style, name=name)
-
-
-def bottle_rep3(x: keras.KerasTensor, channels: int, *, block: Unit, style: Style, name: str) -> keras.KerasTensor:
-    """Three blocks, and x times a trained number added to them."""
-    y = chain(x, channels, 3, unit=block, style=style, name=f"{name}.conv")[-1]
     return add(y, LearnedScale(name=f"{name}.alpha", dtype=style.dtype)(x), style=style, name=name)
 
 
@@ -69,33 +65,6 @@ def bep_c3(
     """A stage of CSPBepBackbone: C3 of `bottle_rep`, each branch with `share` of the channels."""
     unit = partial(bottle_rep, block=block)
     return c3(x, channels, repeats // 2, hidden=int(channels * share), unit=unit, style=style, name=name)
-
-
-def mbla(
-    x: keras.KerasTensor, channels: int, repeats: int, *, block: Unit, style: Style, name: str
-) -> keras.KerasTensor:
-    """A stage of release mbla: parts of one conv, a chain from each but the first; everything meets (MBLABlock).
-
-    The longest chain has half of `repeats`; where it has two and more, there is a shorter one beside it.
-    """
-    lengths = chain_lengths(repeats)
-    hidden, unit = channels // 2, partial(bottle_rep3, block=block)
-    first, *starts = split_conv(x, hidden * (len(lengths) + 1), parts=len(lengths) + 1, style=style, name=f"{name}.cv1")
-    links = [first]
-    for i, (start, length) in enumerate(zip(starts, lengths, strict=True)):
-        links += chain(start, hidden, length, unit=unit, style=style, name=f"{name}.m.{i}")
-    return merge(links, channels, close="cv2", style=style, name=name)
-
-
-def chain_lengths(repeats: int) -> list[int]:
-    """The lengths of the chains of an `mbla`: the largest power of two below the longest, and the longest."""
-    longest = max(repeats // 2, 1)
-    if longest == 1:
-        return [1]
-    shorter = 1
-    while 2 * shorter < longest:
-        shorter *= 2
-    return [shorter, longest]
 
 
 def csp_sppf(x: keras.KerasTensor, channels: int, *, style: Style, name: str) -> keras.KerasTensor:
@@ -217,6 +186,14 @@ v6 = Family(
             origin=origins.V6,
             layout=mbla_layout,
             published=origins.V6_MBLA_NETWORKS,
+        ),
+        "lite": Release(
+            network=v6_lite.network,
+            sizes=v6_lite.SIZES,
+            style=v6_lite.STYLE,
+            origin=origins.V6,
+            layout=v6_lite.layout,
+            published=origins.V6_LITE_NETWORKS,
         ),
     },
     default_size="s",

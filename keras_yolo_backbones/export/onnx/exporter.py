@@ -19,9 +19,11 @@ from keras_yolo_backbones.export.onnx.channels_first import attention_channels_f
 from keras_yolo_backbones.export.onnx.converting import converted, finished
 from keras_yolo_backbones.export.onnx.describing import inventory, metadata, turn_channels_first
 from keras_yolo_backbones.export.onnx.grids import SCHEMES, Grid
+from keras_yolo_backbones.export.onnx.hard_gates import hard_gates
 from keras_yolo_backbones.export.onnx.planned import check_quantization, quantized_model
 from keras_yolo_backbones.export.onnx.qdq import quantized
 from keras_yolo_backbones.export.onnx.running import run_onnx
+from keras_yolo_backbones.export.onnx.shuffles import shuffles_channels_first
 from keras_yolo_backbones.export.onnx.stable import stabilize
 from keras_yolo_backbones.export.onnx.steps import compare_steps
 from keras_yolo_backbones.files import check_file_target, staged_pair
@@ -133,7 +135,9 @@ def _write(model: keras.Model, aware: keras.Model | None, *, opset: int, layout:
     form: dict[str, Any] = {}
     grids: dict[str, Grid] = {}
     if aware is None:
-        proto = converted(attention_channels_first(deployable(model)), images, opset=opset, layout=layout)
+        passes = (deployable, hard_gates, shuffles_channels_first, attention_channels_first)
+        ready = functools.reduce(lambda done, one: one(done), passes, model)
+        proto = converted(ready, images, opset=opset, layout=layout)
         stabilize(proto.graph)
     else:
         proto, grids = quantized(aware, images, opset=opset, layout=layout, scheme=scheme, io=io)

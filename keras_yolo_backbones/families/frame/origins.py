@@ -96,6 +96,7 @@ V6_NETWORKS = {
     **_named("l6", "yolov6{}.pt", image_size=1280, activations=("silu",)),
 }
 
+V6_LITE_NETWORKS = _named("s m l", "yolov6lite_{}.pt", image_size=320, activations=("hard_swish", "relu"))
 V6_MBLA_NETWORKS = _named("s m l x", "yolov6{}_mbla.pt", activations=("silu",))
 
 V7 = Origin(
