@@ -25,7 +25,7 @@ NETWORKS = {
     network["name"]: (family, release, network) for family, release in RELEASES for network in release["network"]
 }
 
-KINDS = {"ReLU": "relu", "LeakyReLU": "leaky_relu"}
+KINDS = {"ReLU": "relu", "LeakyReLU": "leaky_relu", "hard_silu": "hard_swish"}
 
 
 def test_every_network_has_a_card_and_every_card_a_network():
@@ -84,8 +84,6 @@ def parameters(model: keras.Model) -> int:
 
 
 def activations(model: keras.Model) -> set[str]:
-    return {
-        KINDS.get(type(layer).__name__) or layer.get_config()["activation"]
-        for layer in model.layers
-        if layer.name.endswith(".act")
-    }
+    acts = [layer for layer in model.layers if layer.name.endswith(".act")]
+    kinds = [layer.get_config().get("activation", type(layer).__name__) for layer in acts]
+    return {KINDS.get(kind, kind) for kind in kinds}
