@@ -22,8 +22,9 @@ def left_over() -> keras.Model:
     keras.utils.set_random_seed(0)
     images = keras.Input((64, 64, 3), name="images")
     x = keras.layers.Conv2D(8, 3, strides=2, padding="same", activation="relu6")(images)
-    y = keras.layers.UpSampling2D(16)(keras.layers.MaxPooling2D(16)(x))
-    y = keras.layers.Add()([x, y])
+    y = keras.layers.UpSampling2D(16)(keras.layers.MaxPooling2D(16)(x))  # written as two, by 8 and 2
+    z = keras.layers.UpSampling2D((16, 8))(keras.layers.MaxPooling2D((16, 8))(x))
+    y = keras.layers.Add()([x, keras.layers.Add()([y, z])])
     return keras.Model(images, {"P3": y, "P4": keras.layers.Conv2D(8, 3, strides=5, padding="same")(y)})
 
 
@@ -70,11 +71,15 @@ def test_vela_says_why_an_operator_stays_on_the_cpu(files, capsys):
     assert status == 1
     assert reasons == {
         "CONV_2D": (1, "Unsupported kernel stride: 5, 5"),
-        "RESIZE_NEAREST_NEIGHBOR": (1, "Scaling matches and operation has unsupported scale-factor=16"),
+        "RESIZE_NEAREST_NEIGHBOR": (
+            1,
+            "HW scale-factor is not equal and operation has unsupported parameter combination ofm h=32, h scale-factor=16, "
+            "ofm w=32, w scale-factor=8.",
+        ),
     }
     assert report["taken"] == report["operators"] - 2
     advice = [refusal["advice"] for refusal in report["refused"] if refusal["operator"].startswith("RESIZE")]
-    assert advice == ["enlarge in two steps, by 8 and 2"]
+    assert advice == ["enlarge by 2, 4 or 8, both sides alike"]
 
 
 def test_tflite_micro_runs_the_file_to_the_same_integers(files, capsys):

@@ -158,6 +158,15 @@ def test_upsampling_becomes_one_resize(size):
     np.testing.assert_array_equal(copy(values), model(values))
 
 
+def test_upsampling_by_16_is_two_resizes():
+    images = keras.Input((4, 6, 3))
+    model = keras.Model(images, keras.layers.UpSampling2D(16, name="up")(images))
+    copy = upsampling_as_resize(model)
+    sizes = [(layer.height, layer.width) for layer in copy.layers if isinstance(layer, keras.layers.Resizing)]
+    assert sizes == [(32, 48), (64, 96)]
+    np.testing.assert_array_equal(copy(IMAGES[:, :4, :6]), model(IMAGES[:, :4, :6]))
+
+
 def test_upsampling_that_is_no_repeat_stays():
     images = keras.Input((4, 6, 3))
     bilinear = keras.Model(images, keras.layers.UpSampling2D(2, interpolation="bilinear", name="up")(images))

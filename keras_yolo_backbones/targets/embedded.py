@@ -42,7 +42,9 @@ def _by_2_4_or_8(operator: Operator) -> bool:
     return (height, width) in ((1, 1), (high, wide)) or {high / height, wide / width} <= {2, 4, 8}
 
 
-_NEAREST = Condition(names("RESIZE_NEAREST_NEIGHBOR"), _by_2_4_or_8, "by 2, 4 or 8", "enlarge in two steps, by 8 and 2")
+_NEAREST = Condition(
+    names("RESIZE_NEAREST_NEIGHBOR"), _by_2_4_or_8, "by 2, 4 or 8", "enlarge by 2, 4 or 8, both sides alike"
+)
 _ETHOS = Accelerator(frozenset(), _ETHOS_U55, (_NEAREST,))
 
 EMBEDDED = {
