@@ -1,13 +1,17 @@
-"""The arena of a TFLite file: the one block of memory that holds all its activations.
+"""Memory of a TFLite file: the one block that holds all its activations, as planned and as LiteRT allocates it.
 
 Imports neither TensorFlow nor Keras.
 """
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterable
+from itertools import accumulate
 from pathlib import Path
+from typing import NamedTuple
 
-from keras_yolo_backbones.fragile import bare_interpreter, operator_list
+from keras_yolo_backbones.fragile import bare_interpreter, lite_schema, operator_list
 
 
 def arena(file: Path) -> int:
@@ -52,3 +56,90 @@ def extent(spans: list[tuple[int, int, bool]]) -> int:
             blocks.append((start, end, computed))
     with_values = [block for block in blocks if block[2]]
     return with_values[-1][1] - with_values[0][0]
+
+
+ALIGNMENT = 16
+"""Of a tensor in TFLite Micro's arena, in bytes."""
+
+_BYTES = {"FLOAT32": 4, "FLOAT16": 2, "INT32": 4, "INT64": 8, "INT16": 2, "INT8": 1, "UINT8": 1, "BOOL": 1}
+
+
+class Buffer(NamedTuple):
+    """The memory of one activation.
+
+    Attributes:
+        size: in bytes.
+        first: number of the operator that writes it.
+        last: number of the last operator that reads it.
+    """
+
+    size: int
+    first: int
+    last: int
+
+
+def planned(buffers: Iterable[Buffer]) -> int:
+    """Bytes of the smallest block that holds all buffers, each for its lifetime, planned greedily by size.
+
+    That is how TFLite Micro plans the head of its arena; LiteRT plans alike, with scratch of its own kernels.
+    """
+    placed: list[tuple[int, int, Buffer]] = []
+    for buffer in sorted(buffers, key=lambda one: -one.size):
+        size = -(-buffer.size // ALIGNMENT) * ALIGNMENT
+        together = sorted(
+            (start, end) for start, end, other in placed if other.first <= buffer.last and buffer.first <= other.last
+        )
+        at = 0
+        for start, end in together:
+            if at + size <= start:
+                break
+            at = max(at, end)
+        placed.append((at, at + size, buffer))
+    return max((end for _, end, _ in placed), default=0)
+
+
+def most_alive(buffers: Iterable[Buffer]) -> int:
+    """The most bytes that are needed at one time: no plan can do with less."""
+    changes: dict[int, int] = {}
+    for buffer in buffers:
+        changes[buffer.first] = changes.get(buffer.first, 0) + buffer.size
+        changes[buffer.last + 1] = changes.get(buffer.last + 1, 0) - buffer.size
+    return max(accumulate(changes[place] for place in sorted(changes)), default=0)
+
+
+def memory(file: Path) -> dict[str, int]:
+    """What a TFLite file needs, in bytes.
+
+    Returns:
+        `activations`: the most that are needed at one time; `arena`: all activations, planned as TFLite Micro does;
+        `litert_arena`: the block that LiteRT's interpreter allocates without a delegate, with its kernels' scratch;
+        `weights`: constants in the file.
+    """
+    buffers, weights = _buffers(file)
+    alive, plan = most_alive(buffers), planned(buffers)
+    return {"activations": alive, "arena": plan, "litert_arena": arena(file), "weights": weights}
+
+
+def _buffers(file: Path) -> tuple[list[Buffer], int]:
+    """Activations with their lifetimes, and the bytes of all constants."""
+    schema = lite_schema()
+    kinds = {value: name for name, value in vars(schema.TensorType).items() if isinstance(value, int)}
+    model = schema.Model.GetRootAs(file.read_bytes(), 0)
+    graph = model.Subgraphs(0)
+    count = graph.OperatorsLength()
+    first = dict.fromkeys(map(int, graph.InputsAsNumpy()), 0)
+    last = dict(first)
+    for place in range(count):
+        operator = graph.Operators(place)
+        outputs = [int(index) for index in operator.OutputsAsNumpy()]
+        first |= dict.fromkeys(outputs, place)
+        read = [int(index) for index in operator.InputsAsNumpy()] if operator.InputsLength() else []
+        last |= dict.fromkeys([index for index in (*read, *outputs) if index in first], place)
+    last |= dict.fromkeys(map(int, graph.OutputsAsNumpy()), count)
+    buffers = []
+    for index, start in first.items():
+        tensor = graph.Tensors(index)
+        values = math.prod(int(side) for side in tensor.ShapeAsNumpy()) if tensor.ShapeLength() else 1
+        buffers.append(Buffer(values * _BYTES[kinds[tensor.Type()]], start, last[index]))
+    constants = {graph.Tensors(index).Buffer() for index in range(graph.TensorsLength())}
+    return buffers, sum(model.Buffers(index).DataLength() for index in constants)

@@ -65,6 +65,19 @@ def test_list_in_a_pipe_is_plain_and_whole(capfd):
     assert not any("…" in line for line in lines)
 
 
+def test_list_what_fits_a_microcontroller(capfd):
+    asked = "list", "v3-tiny", "--activation", "relu6", "--image-size", "64"
+    code, out, _ = kyb(capfd, *asked, "--arena-below", "1MB")
+    title, row = (line.split() for line in out.splitlines())
+    assert (code, title[-2:], row[0], row[-4:]) == (0, ["arena", "weights"], "v3-tiny", ["93.1", "kB", "1.6", "MB"])
+    code, _, err = kyb(capfd, *asked, "--arena-below", "64KiB")
+    assert (code, err.strip()) == (1, "none of 1 networks needs less than 65.5 kB")
+    assert kyb(capfd, *asked)[2].strip() == "kyb: --image-size and --activation go with --arena-below."
+    with pytest.raises(SystemExit):
+        main([*asked, "--arena-below", "much"])
+    assert "'much' is no amount of memory; expected such as 512kB" in capfd.readouterr().err
+
+
 def test_list_on_a_narrow_terminal_cuts_no_name(monkeypatch, capfd):
     monkeypatch.setenv("FORCE_COLOR", "1")
     monkeypatch.setenv("COLUMNS", "60")

@@ -73,8 +73,8 @@ def test_vela_says_why_an_operator_stays_on_the_cpu(files, capsys):
         "CONV_2D": (1, "Unsupported kernel stride: 5, 5"),
         "RESIZE_NEAREST_NEIGHBOR": (
             1,
-            "HW scale-factor is not equal and operation has unsupported parameter combination ofm h=32, h scale-factor=16, "
-            "ofm w=32, w scale-factor=8.",
+            "HW scale-factor is not equal and operation has unsupported parameter combination ofm h=32, "
+            "h scale-factor=16, ofm w=32, w scale-factor=8.",
         ),
     }
     assert report["taken"] == report["operators"] - 2

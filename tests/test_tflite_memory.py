@@ -1,4 +1,4 @@
-"""The memory that `tflite/benchmark.py` reports."""
+"""Memory: as planned, predicted, allocated, and as `tflite/benchmark.py` reports it."""
 
 from __future__ import annotations
 
@@ -9,8 +9,11 @@ import pytest
 from conftest import ROOT
 
 import keras_yolo_backbones as kyb
-from keras_yolo_backbones.arena import arena, extent
+from keras_yolo_backbones.arena import Buffer, arena, extent, memory, most_alive, planned
+from keras_yolo_backbones.benchmark import noise
 from keras_yolo_backbones.fragile import bare_interpreter
+from keras_yolo_backbones.quantization.memory import predicted_memory
+from keras_yolo_backbones.targets.micro import micro_report
 
 sys.path.insert(0, str(ROOT / "tflite"))
 import benchmark
@@ -43,6 +46,45 @@ def test_scratch_belongs_to_the_arena_and_persistent_memory_does_not():
     computed, scratch = True, False
     block = [(1000, 1100, computed), (1050, 1500, scratch), (1528, 1700, computed)]
     assert extent([*block, (9000, 9999, scratch), (0, 500, scratch)]) == 700
+
+
+def test_a_plan_by_hand():
+    # 100 bytes take 112. The second of 64 starts where the first ended; the one of 16 fits in the gap above it.
+    buffers = [Buffer(100, 0, 2), Buffer(64, 0, 1), Buffer(64, 2, 3), Buffer(16, 1, 2)]
+    assert planned(buffers) == 112 + 64 + 16
+    assert most_alive(buffers) == 100 + 64 + 16
+    assert planned([]) == most_alive([]) == 0
+
+
+def test_the_memory_of_a_file(tmp_path):
+    file = pools(16, tmp_path)
+    assert memory(file) == {
+        "activations": 3072 + 768,
+        "arena": 3072 + 768,
+        "litert_arena": 3072 + 768 + 192,
+        "weights": 0,
+    }
+
+
+def test_int8_memory_is_known_before_the_export(model, photographs, tmp_path):
+    artifact = kyb.export_tflite(model, tmp_path / "v8.tflite", precision="int8", calibration=photographs)
+    need, found = predicted_memory(model), artifact.manifest["memory"]
+    assert {key: need[key] for key in ("activations", "arena")} == {key: found[key] for key in ("activations", "arena")}
+    assert need["weights"] == pytest.approx(found["weights"], rel=0.02)
+    micro = micro_report(artifact.path, operators=50).facts
+    assert found["arena"] == pytest.approx(micro["arena_head_bytes"], rel=0.02)
+    assert need["micro_arena"] == pytest.approx(micro["arena_total_bytes"], rel=0.05)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("activation", ["relu6", None])
+@pytest.mark.parametrize("name", ["v3-tiny", "v5-n", "v7-tiny", "v9-t", "yolox-nano", "damo-ns"])
+def test_the_arena_is_known_within_5_percent(name, activation, tmp_path):
+    model = kyb.create(name, activation=activation, input_shape=(192, 192, 3))
+    options = {"precision": "int8", "calibration": noise(model), "least_snr_db": -20}
+    artifact = kyb.export_tflite(model, tmp_path / "model.tflite", **options)
+    micro = micro_report(artifact.path, operators=0).facts
+    assert predicted_memory(model)["micro_arena"] == pytest.approx(micro["arena_total_bytes"], rel=0.05)
 
 
 @pytest.mark.skipif(benchmark.allocated() is None, reason="no glibc 2.33")

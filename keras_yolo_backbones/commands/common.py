@@ -25,7 +25,7 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("model")
     group.add_argument("--activation", help="silu, relu, relu6, …; the family's own by default")
     group.add_argument("--levels", type=words, help="such as P3,P4,P5")
-    group.add_argument("--image-size", type=_size, metavar="SIDE|HxW", help="the network's native size by default")
+    group.add_argument("--image-size", type=image_size, metavar="SIDE|HxW", help="the network's native size by default")
     context = group.add_mutually_exclusive_group()
     context.add_argument("--no-spp", action="store_true", help="leave the context block out")
     context.add_argument("--linear-spp", action="store_true", help="no activation in the first conv of the SPP or SPPF")
@@ -108,7 +108,8 @@ def words(text: str) -> tuple[str, ...]:
     return tuple(word for word in text.replace(" ", ",").split(",") if word)
 
 
-def _size(text: str) -> tuple[int, int]:
+def image_size(text: str) -> tuple[int, int]:
+    """ "640" -> (640, 640), "480x640" -> (480, 640), for arguments: height and width."""
     sides = text.lower().split("x")
     try:
         height, width = (int(side) for side in (sides if len(sides) == 2 else sides * 2))

@@ -9,7 +9,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from keras_yolo_backbones.commands.common import add_model_arguments, build_model, print_json, working
+from keras_yolo_backbones.commands.common import add_model_arguments, build_model, print_json, readable_bytes, working
 
 EXAMPLES = """\
 examples:
@@ -47,10 +47,13 @@ def run(args: argparse.Namespace, console: Console) -> int:
     origin = facts["origin"]
     out.print(f"[bold]{facts['model']}[/bold]  {facts['summary']}\n")
     out.print(table)
+    need = facts["int8_memory"]
+    facts |= {"int8": f"arena {readable_bytes(need['micro_arena'])}, weights {readable_bytes(need['weights'])}, about"}
     rows = {
         "parameters": f"{facts['parameters']:,}",
         "multiply-accumulates": f"{facts['macs'] / 1e9:.2f} G at {'×'.join(map(str, facts['image_size']))}",
         "activation memory": f"{facts['activation_memory'] / 1e6:.2f} M values at a time, fused",
+        "int8 on a microcontroller": facts["int8"],
         "activation": facts["activation"],
         "batch norm epsilon": f"{facts['epsilon']:g}",
         "images of the original": facts["preprocessing"],
@@ -75,6 +78,7 @@ def describe(args: argparse.Namespace) -> dict[str, Any]:
     from keras_yolo_backbones.graph.cost import activation_memory, macs
     from keras_yolo_backbones.graph.fuse import fuse
     from keras_yolo_backbones.levels import pyramid
+    from keras_yolo_backbones.quantization.memory import predicted_memory
     from keras_yolo_backbones.registry import find
 
     variant = find(args.model)
@@ -92,6 +96,7 @@ def describe(args: argparse.Namespace) -> dict[str, Any]:
         "parameters": sum(math.prod(variable.shape) for variable in model.trainable_variables),
         "macs": macs(model),
         "activation_memory": activation_memory(fuse(model)),
+        "int8_memory": predicted_memory(model),
         "activation": args.activation or ", ".join(facts.activations),
         "epsilon": args.epsilon or release.style.epsilon,
         "preprocessing": str(release.preprocessing),

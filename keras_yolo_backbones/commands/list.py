@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import re
+from collections.abc import Iterator
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
-from keras_yolo_backbones.commands.common import print_json
+from keras_yolo_backbones.commands.common import image_size, print_json, readable_bytes, working
+from keras_yolo_backbones.errors import ArgumentError
 
 EXAMPLES = """\
 examples:
@@ -16,6 +19,7 @@ examples:
   kyb list 'v*-s'          the small ones
   kyb list 'v8*' --json    for a script
   kyb list --licence permissive   what closed products may use
+  kyb list 'v*-n' --arena-below 512kB --image-size 160   what fits a microcontroller
 """
 
 
@@ -30,6 +34,10 @@ def add(subparsers: argparse._SubParsersAction) -> None:
     )
     parser.add_argument("pattern", nargs="?", default="*", help="shell pattern, such as 'v*-s'")
     parser.add_argument("--licence", help="permissive, or an SPDX identifier: of the code and of the published weights")
+    memory = parser.add_argument_group("int8 in TFLite Micro; each network is built, in seconds")
+    memory.add_argument("--arena-below", type=byte_count, metavar="BYTES", help="such as 512kB or 2MB")
+    memory.add_argument("--image-size", type=image_size, metavar="SIDE|HxW", help="320 by default")
+    memory.add_argument("--activation", help="such as relu6; the family's own by default")
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.set_defaults(run=run)
 
@@ -39,13 +47,50 @@ def run(args: argparse.Namespace, console: Console) -> int:
     from keras_yolo_backbones.catalogue import catalogue, list_models
 
     rows = [{"model": name, **catalogue()[name]} for name in list_models(args.pattern, licence=args.licence)]
+    columns = COLUMNS
+    if args.arena_below is not None:
+        found, columns = len(rows), COLUMNS | MEMORY
+        rows = [row for row in _with_memory(rows, args, console) if row["arena_bytes"] < args.arena_below]
+        if found and not rows:
+            console.print(f"none of {found} networks needs less than {readable_bytes(args.arena_below)}")
+            return 1
+    elif args.image_size or args.activation:
+        raise ArgumentError("--image-size and --activation go with --arena-below.")
     if args.json:
         print_json(rows)
     elif rows:
-        _print([list(COLUMNS), *([_cell(row[key]) for key in COLUMNS.values()] for row in rows)])
+        _print([list(columns), *([_cell(row[key]) for key in columns.values()] for row in rows)])
     if not rows:
         console.print(f"no model matches {args.pattern!r}; `kyb list` shows all")
     return 0 if rows else 1
+
+
+def _with_memory(rows: list[dict[str, Any]], args: argparse.Namespace, console: Console) -> Iterator[dict[str, Any]]:
+    """The rows with the memory that their networks need; those whose top level does not divide the image are left out."""
+    from keras_yolo_backbones.quantization.memory import predicted_memory
+    from keras_yolo_backbones.registry import create
+
+    height, width = args.image_size or (320, 320)
+    for place, row in enumerate(rows):
+        with working(console, f"{row['model']}, {place + 1} of {len(rows)}"):
+            if any(side % 2 ** int(row["levels"][-1][1:]) for side in (height, width)):
+                continue
+            need = predicted_memory(create(row["model"], activation=args.activation, input_shape=(height, width, 3)))
+        sizes = {"arena_bytes": need["micro_arena"], "weights_bytes": need["weights"]}
+        yield {**row, **sizes, **{key.removesuffix("_bytes"): readable_bytes(size) for key, size in sizes.items()}}
+
+
+def byte_count(text: str) -> int:
+    """ "512kB" -> 512000, "2MB" -> 2000000, "65536" -> 65536, "1MiB" -> 1048576; for arguments."""
+    match = re.fullmatch(r"([\d.]+)\s*(k|m|g)?(i)?b?", text.strip().lower())
+    try:
+        count = float(match[1]) if match else 0.0
+    except ValueError:
+        count = 0.0
+    if match is None or not count:
+        raise argparse.ArgumentTypeError(f"{text!r} is no amount of memory; expected such as 512kB, 2MB or 65536")
+    power = " kmg".index(match[2] or " ")
+    return int(count * (1024 if match[3] else 1000) ** power)
 
 
 COLUMNS = {
@@ -58,6 +103,9 @@ COLUMNS = {
     "files": "files",
 }
 """Title -> entry of a row."""
+
+MEMORY = {"arena": "arena", "weights": "weights"}
+"""Likewise, where `--arena-below` asks for it."""
 
 
 def _cell(value: Any) -> str:

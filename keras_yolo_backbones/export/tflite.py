@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import keras
 
+from keras_yolo_backbones.arena import memory
 from keras_yolo_backbones.arguments import check_model
 from keras_yolo_backbones.errors import ArgumentError, GraphError, one_of
 from keras_yolo_backbones.export.comparison import LEAST_SNR_DB, check_images, compare
@@ -154,6 +155,7 @@ class _Job(NamedTuple):
                 size=self.size,
                 quantization=runner.tensors(),
                 operators=tally(listed),
+                memory=memory(temporary),
                 **self._checked(form, runner, target.name),
                 **form.told(),
             )

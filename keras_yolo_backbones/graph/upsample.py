@@ -15,8 +15,8 @@ def upsampling_as_resize(model: keras.Model) -> keras.Model:
     """Put a `Resizing` in place of every nearest-neighbour `UpSampling2D` of a known size; the numbers stay the same.
 
     Keras writes the latter as repeats, which arrive in TFLite as two TILE and three RESHAPE of five-dimensional
-    tensors; resizing arrives as one RESIZE_NEAREST_NEIGHBOR. By 16 or more it is several, each by 8 at most: an Ethos-U55
-    takes no other.
+    tensors; resizing arrives as one RESIZE_NEAREST_NEIGHBOR. By 16 or more it is several, each by 8 at most: an
+    Ethos-U55 takes no other.
     """
     graph = read(model)
     if not any(_replaceable(node) for node in graph.nodes):
