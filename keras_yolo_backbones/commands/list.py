@@ -66,7 +66,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
 
 
 def _with_memory(rows: list[dict[str, Any]], args: argparse.Namespace, console: Console) -> Iterator[dict[str, Any]]:
-    """The rows with the memory that their networks need; those whose top level does not divide the image are left out."""
+    """The rows with the memory that their networks need; without those whose top level does not divide the image."""
     from keras_yolo_backbones.quantization.memory import predicted_memory
     from keras_yolo_backbones.registry import create
 
