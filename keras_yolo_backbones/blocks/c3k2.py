@@ -49,7 +49,7 @@ def c3k2_trunk(
         Level name -> (batch, height / 2ⁿ, width / 2ⁿ, channels).
     """
     levels = {}
-    x = conv(images, stem, 3, stride=2, style=style, name="stem")
+    x = conv(images, stem, 3, stride=style.stem_stride, style=style, name="stem")
     for level, (down, channels, hidden, repeats, unit) in stages.items():
         x = conv(x, down, 3, stride=2, style=style, name=f"down{level}")
         x = c2f(x, channels, repeats, hidden=hidden, unit=unit, style=style, name=f"stage{level}")

@@ -29,7 +29,7 @@ def conv(
     Args:
         x: (batch, height, width, channels in).
         channels: filters.
-        kernel: odd kernel side, or an even one with `stride` 2 (a 6×6 stem).
+        kernel: side of the kernel; an even one is a stem's.
         stride: 1 or 2.
 
     Returns:
@@ -82,8 +82,8 @@ def separable(
 
 def pad(x: keras.KerasTensor, kernel: int, stride: int, *, style: Style, name: str) -> tuple[keras.KerasTensor, str]:
     """Zero-pad `x` symmetrically for a convolution; returns it with the padding mode that is left to do."""
-    if stride == 1 and kernel % 2:
-        return x, "same"
+    if stride == 1:
+        return x, "same"  # of an even kernel one more at the end, so that every second cell is that of stride 2
     if kernel == 1:
         return x, "valid"
     padding = (kernel - 1) // 2

@@ -42,7 +42,8 @@ def darknet_trunk(
     kinds = {1: first or stage}
     x = conv(images, stem, 3, style=style, name="stem")
     for level, (channels, repeats) in stages.items():
-        x = conv(x, channels, 3, stride=2, style=style, name=f"down{level}")
+        stride = style.stem_stride if level == 1 else 2
+        x = conv(x, channels, 3, stride=stride, style=style, name=f"down{level}")
         x = kinds.get(level, stage)(x, channels, repeats, style=style, name=f"stage{level}")
         levels[f"P{level}"] = x
     return levels

@@ -43,6 +43,7 @@ class Style:
         momentum: batch normalization's momentum, Keras' convention (1 − torch's).
         synchronized: batch statistics over all replicas.
         dtype: a Keras dtype policy or its name; `None` is the global policy.
+        stem_stride: stride of the first layer that halves the images: 2, or 1 where the user wants maps twice as large.
         forced: the user chose the activation: it also replaces an activation that the original has in some blocks only.
     """
 
@@ -52,6 +53,7 @@ class Style:
     synchronized: bool = False
     dtype: Any = None
     forced: bool = False
+    stem_stride: int = 2
 
     def activated(self, activation: str) -> Style:
         """The same style with the activation that the original has in one part, unless the user forced his own."""

@@ -33,6 +33,7 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--width", type=float, help="multiplies channels, in place of the size's own")
     group.add_argument("--depth", type=float, help="multiplies the units of each stage, likewise")
     group.add_argument("--max-channels", type=int, metavar="N", help="caps channels before they are multiplied")
+    group.add_argument("--stem-stride", type=int, choices=(1, 2), default=2, help="1: all maps twice as large")
     group.add_argument("--neck-channels", type=int, metavar="N", help="project every level to N channels")
     group.add_argument("--include-rescaling", action="store_true", help="take pixels 0…255, divide in the graph")
 
@@ -52,6 +53,7 @@ def build_model(args: argparse.Namespace) -> keras.Model:
         width=args.width,
         depth=args.depth,
         max_channels=args.max_channels,
+        stem_stride=args.stem_stride,
         neck_channels=args.neck_channels,
         include_rescaling=args.include_rescaling,
         **options,

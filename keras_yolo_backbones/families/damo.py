@@ -136,7 +136,7 @@ def grouped(images: keras.KerasTensor, spec: Groups, style: Style, spp: bool | s
     """All sizes but m and l."""
     levels = {}
     inner, context = style.activated(spec.activation), style.activated("silu")
-    x = conv(images, spec.stem, spec.kernel, stride=2, style=inner, name="stem")
+    x = conv(images, spec.stem, spec.kernel, stride=style.stem_stride, style=inner, name="stem")
     for group, (channels, own, count, stride) in enumerate(spec.groups, start=1):
         for i in range(count):
             x = spec.block(x, channels, own, stride=1 if i else stride, style=inner, name=f"group{group}.{i}")
@@ -151,7 +151,7 @@ def crossed(images: keras.KerasTensor, spec: Csp, style: Style, spp: bool | str)
     """Sizes m and l: SiLU inside the chains, the SPP and the stem, ReLU around the chains."""
     levels = {}
     inner, outer = style.activated("silu"), style.activated("relu")
-    x = conv(images, spec.stem, 6, stride=2, style=inner, name="stem")
+    x = conv(images, spec.stem, 6, stride=style.stem_stride, style=inner, name="stem")
     for level, (channels, middle, repeats) in spec.stages.items():
         name = f"stage{level}"
         x = conv_down(x, channels, style=outer, name=f"{name}.downsampler")

@@ -90,7 +90,7 @@ def stage(
 def network(images: keras.KerasTensor, spec: Nas, style: Style, *, spp: bool | str) -> dict[str, keras.KerasTensor]:
     """All levels of one YOLO-NAS backbone."""
     levels = {}
-    x = qa_rep(images, 48, stride=2, style=style, name="stem")
+    x = qa_rep(images, 48, stride=style.stem_stride, style=style, name="stem")
     for level, (channels, repeats) in STAGES.items():
         x = qa_rep(x, channels, stride=2, style=style, name=f"down{level}")
         hidden, dense = spec.hidden[level], level in spec.dense

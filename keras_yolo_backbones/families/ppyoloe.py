@@ -72,7 +72,7 @@ def network(
     del spp  # There is no context block that could be left out.
     levels = {}
     width = scale.channels(64)
-    x = conv_down(images, width // 2, style=style, name="stem.0")
+    x = conv(images, width // 2, 3, stride=style.stem_stride, style=style, name="stem.0")
     x = conv(x, width // 2, 3, style=style, name="stem.1")
     x = conv(x, width, 3, style=style, name="stem.2")
     for level, (base, repeats) in STAGES.items():

@@ -83,7 +83,7 @@ def network(
 ) -> dict[str, keras.KerasTensor]:
     """All levels of one YOLOv10 backbone."""
     levels = {}
-    x = conv(images, scale.channels(64), 3, stride=2, style=style, name="stem")
+    x = conv(images, scale.channels(64), 3, stride=style.stem_stride, style=style, name="stem")
     for level, (base, repeats) in STAGES.items():
         channels = scale.channels(base)
         down = conv_down if level < 4 else separated

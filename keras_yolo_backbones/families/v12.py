@@ -100,7 +100,7 @@ def grouped_trunk(
 ) -> dict[str, keras.KerasTensor]:
     """`c3k2_trunk` with the second conv in two groups and the third in four; their inputs come as that many parts."""
     levels = {}
-    parts = split_conv(images, stem, 3, stride=2, style=style, name="stem")
+    parts = split_conv(images, stem, 3, stride=style.stem_stride, style=style, name="stem")
     for level, (down, channels, hidden, repeats, unit) in stages.items():
         name = f"stage{level}"
         parts = grouped_conv(parts, down, 3, stride=2, style=style, name=f"down{level}")

@@ -96,7 +96,10 @@ def tiny(images: keras.KerasTensor, style: Style, last_pool: Callable) -> dict[s
     """One conv a level, a max pool between two levels."""
     levels, x = {}, images
     for level, channels in TINY.items():
-        x = halve(x, style=style, name=f"down{level}") if level else x
+        if level == 1 and style.stem_stride == 1:
+            x = max_pool(x, 2, style=style, name="down1.pool")
+        elif level:
+            x = halve(x, style=style, name=f"down{level}")
         x = levels[f"P{level}"] = conv(x, channels, 3, style=style, name=f"stage{level}")
     return levels | {"P5": last_pool(x, style=style, name="last_pool")}
 

@@ -117,7 +117,7 @@ def network(images: keras.KerasTensor, spec: Csp | Tiny, style: Style, *, spp: b
 def tiny(images: keras.KerasTensor, style: Style) -> dict[str, keras.KerasTensor]:
     """Two strided convs, three blocks with max pools between, one conv."""
     levels = {}
-    x = conv_down(images, 32, style=style, name="stem")
+    x = conv(images, 32, 3, stride=style.stem_stride, style=style, name="stem")
     x = conv_down(x, 64, style=style, name="down2")
     for level, channels in {2: 64, 3: 128, 4: 256}.items():
         x, inner = tiny_block(x, channels, style=style, name=f"stage{level}")

@@ -49,7 +49,7 @@ POOLING_5_0: dict[int, Pooling] = {5: pools, 6: partial(pools, size=3)}
 def network(images: keras.KerasTensor, scale: Scale, style: Style, *, spp: bool | str) -> dict[str, keras.KerasTensor]:
     """All levels of one YOLOv5 7.0 backbone."""
     levels = {}
-    x = conv(images, scale.channels(64), 6, stride=2, style=style, name="stem")
+    x = conv(images, scale.channels(64), 6, stride=style.stem_stride, style=style, name="stem")
     for level, (base, repeats) in STAGES[scale.top].items():
         channels = scale.channels(base)
         x = conv(x, channels, 3, stride=2, style=style, name=f"down{level}")
@@ -65,7 +65,7 @@ def network_5_0(
 ) -> dict[str, keras.KerasTensor]:
     """All levels of one YOLOv5 5.0 backbone."""
     levels = {}
-    x = conv(images, scale.channels(64), 6, stride=2, style=style, name="stem")
+    x = conv(images, scale.channels(64), 6, stride=style.stem_stride, style=style, name="stem")
     for level, (base, repeats) in (STAGES[scale.top] | {3: (256, 9)}).items():
         channels, repeats = scale.channels(base), scale.repeats(repeats)
         x = conv(x, channels, 3, stride=2, style=style, name=f"down{level}")

@@ -129,7 +129,7 @@ def network(images: keras.KerasTensor, scale: V6Scale, style: Style, *, spp: boo
     """All levels of one YOLOv6 backbone."""
     style = style.activated(scale.activation)
     levels = {}
-    x = scale.block(images, scale.channels(64), stride=2, style=style, name="stem")
+    x = scale.block(images, scale.channels(64), stride=style.stem_stride, style=style, name="stem")
     for level, base in CHANNELS[scale.top].items():
         channels, repeats = scale.channels(base), scale.repeats(scale.units[level])
         x = scale.block(x, channels, stride=2, style=style, name=f"down{level}")

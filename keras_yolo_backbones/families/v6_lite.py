@@ -82,7 +82,7 @@ def network(
     """All levels of one YOLOv6 lite backbone."""
     del spp  # There is no context block that could be left out.
     levels = {}
-    x = conv(images, STEM, 3, stride=2, style=style, name="stem")
+    x = conv(images, STEM, 3, stride=style.stem_stride, style=style, name="stem")
     for (level, repeats), channels in zip(REPEATS.items(), spec.channels, strict=True):
         x = halving(x, channels, style=style, name=f"stage{level}.0")
         for i in range(1, repeats):

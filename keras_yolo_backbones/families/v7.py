@@ -93,7 +93,7 @@ def p5(images: keras.KerasTensor, spec: P5, style: Style) -> dict[str, keras.Ker
     """Sizes base and x: two convs at full and at half size, then down and ELAN."""
     levels = {}
     x = conv(images, int(32 * spec.width), 3, style=style, name="stem")
-    x = conv_down(x, int(64 * spec.width), style=style, name="down1")
+    x = conv(x, int(64 * spec.width), 3, stride=style.stem_stride, style=style, name="down1")
     x = conv(x, int(64 * spec.width), 3, style=style, name="stage1")
     x = conv_down(x, int(128 * spec.width), style=style, name="down2")
     for level, (hidden, channels) in P5_STAGES.items():
@@ -107,7 +107,7 @@ def p5(images: keras.KerasTensor, spec: P5, style: Style) -> dict[str, keras.Ker
 def p6(images: keras.KerasTensor, spec: P6, style: Style) -> dict[str, keras.KerasTensor]:
     """Sizes w6, e6, d6 and e6e: five times down and ELAN."""
     levels = {}
-    x = conv(images, int(64 * spec.width), 6, stride=2, style=style, name="stem")
+    x = conv(images, int(64 * spec.width), 6, stride=style.stem_stride, style=style, name="stem")
     for level, (hidden, base) in P6_STAGES.items():
         channels = int(base * spec.width)
         x = spec.down(x, channels, style=style, name=f"down{level}")
@@ -119,7 +119,7 @@ def p6(images: keras.KerasTensor, spec: P6, style: Style) -> dict[str, keras.Ker
 def tiny(images: keras.KerasTensor, style: Style, *, spp: bool) -> dict[str, keras.KerasTensor]:
     """Two strided convs, then ELANs of two convs with max pools between, all four tensors of an ELAN concatenated."""
     levels = {}
-    x = conv_down(images, 32, style=style, name="stem")
+    x = conv(images, 32, 3, stride=style.stem_stride, style=style, name="stem")
     x = conv_down(x, 64, style=style, name="down2")
     for level, (hidden, channels) in TINY_STAGES.items():
         x = halve(x, style=style, name=f"down{level}") if level > 2 else x

@@ -46,7 +46,7 @@ STAGES = {
 def network(images: keras.KerasTensor, scale: Scale, style: Style, *, spp: bool | str) -> dict[str, keras.KerasTensor]:
     """All levels of one YOLOv8 backbone."""
     levels = {}
-    x = conv(images, scale.channels(64), 3, stride=2, style=style, name="stem")
+    x = conv(images, scale.channels(64), 3, stride=style.stem_stride, style=style, name="stem")
     for level, (base, repeats) in STAGES[scale.top].items():
         channels = scale.channels(base)
         x = conv(x, channels, 3, stride=2, style=style, name=f"down{level}")

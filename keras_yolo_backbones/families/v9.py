@@ -74,7 +74,7 @@ LINKS = {1: 64, 2: 128, 3: 256, 4: 512, 5: 1024}
 def light(images: keras.KerasTensor, spec: Light, style: Style) -> dict[str, keras.KerasTensor]:
     """Sizes t, s and m."""
     levels = {}
-    x = conv_down(images, spec.stem, style=style, name="stem")
+    x = conv(images, spec.stem, 3, stride=style.stem_stride, style=style, name="stem")
     for level, channels in spec.stages.items():
         if level == 2:
             x = conv_down(x, 2 * spec.stem, style=style, name="down2")
@@ -96,7 +96,8 @@ def once(
 ) -> dict[str, keras.KerasTensor]:
     """Size c, and each pass of size e; `join` gets what comes out of every halving, with its level."""
     levels = {}
-    x = levels["P1"] = join(conv_down(images, 64, style=style, name=f"{name}stem"), 1)
+    x = conv(images, 64, 3, stride=style.stem_stride, style=style, name=f"{name}stem")
+    x = levels["P1"] = join(x, 1)
     x = conv_down(x, 128, style=style, name=f"{name}down2")
     for level, (hidden, channels) in spec.stages.items():
         stage, link = f"{name}stage{level}", partial(rep_csp, repeats=spec.repeats)

@@ -85,7 +85,7 @@ def residual(x: keras.KerasTensor, channels: int, *, spatial: Callable, style: S
 def csp_darknet(images: keras.KerasTensor, scale: Csp, style: Style, context: Context) -> dict[str, keras.KerasTensor]:
     """All levels of sizes nano … x."""
     levels = {}
-    x = conv(images, scale.channels(64), 6, stride=2, style=style, name="stem")
+    x = conv(images, scale.channels(64), 6, stride=style.stem_stride, style=style, name="stem")
     for level, (base, repeats) in STAGES.items():
         channels, unit = scale.channels(base), residual
         x = scale.spatial(x, channels, 3, stride=2, style=style, name=f"down{level}")

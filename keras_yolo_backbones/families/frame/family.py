@@ -5,13 +5,21 @@ from __future__ import annotations
 import dataclasses
 import inspect
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, TypeGuard
+from typing import Any
 
 import keras
 
 from keras_yolo_backbones.blocks import check_activation, conv
 from keras_yolo_backbones.errors import ArgumentError, one_of
-from keras_yolo_backbones.families.frame.release import Origin, Published, Release, Spec
+from keras_yolo_backbones.families.frame.checks import (
+    check_epsilon,
+    check_levels,
+    check_neck_channels,
+    check_spp,
+    check_stem_stride,
+    image_tensor,
+)
+from keras_yolo_backbones.families.frame.release import Origin, Published, Release
 from keras_yolo_backbones.families.frame.scale import scaled
 from keras_yolo_backbones.multiples import Multiples
 from keras_yolo_backbones.preprocessing import Preprocessing
@@ -28,7 +36,7 @@ Args:
         of any such size. A call, exporters and `preprocess` refuse other sizes. Only Keras' own clones and saved files
         lose the check of a call.
     levels: which feature maps to return, in this order: `"P2"` (stride 4), `"P3"` (8), … up to the network's top.
-        `None` is P3 and everything above.
+        `None` is P3 and everything above, with `stem_stride=1` P2.
     activation: {activations}. `None` keeps the family's own.
     spp: keep the context block on top (SPP, SPPF, PSA, …); `False` leaves the plain last stage. `"linear"` is an SPP
         or SPPF whose first conv has no activation, as some newer versions of the originals train it.
@@ -36,6 +44,8 @@ Args:
     width: multiplies all channels, in place of the size's own; for the families that are scaled so.
     depth: multiplies the units of each stage, likewise.
     max_channels: caps the channels before they are multiplied, likewise.
+    stem_stride: 1 computes all maps twice as large, for objects of a few pixels; the same layers and weights at four
+        times the cost. Levels keep their strides: what is P3 with 2 is returned as P2 (stride 4), and so on.
     neck_channels: filters of a 1×1 conv-BN-activation that is put on every level.
     sync_batchnorm: batch statistics over all replicas of a distribution strategy.
     include_rescaling: take pixels 0…255 and divide by 255 in the graph; otherwise inputs are RGB in [0, 1].
@@ -121,6 +131,7 @@ class Family:
         width: float | None = None,
         depth: float | None = None,
         max_channels: int | None = None,
+        stem_stride: int = 2,
         neck_channels: int | None = None,
         sync_batchnorm: bool = False,
         include_rescaling: bool = False,
@@ -134,29 +145,30 @@ class Family:
         published = self.release(release)
         multiples = Multiples.checked(width, depth, max_channels)
         spec = scaled(self.spec(size, release), multiples, self.variant(size, release))
-        levels = self._check_levels(levels, spec, published)
-        self._check_spp(spp, size, published)
-        style = dataclasses.replace(published.style, synchronized=sync_batchnorm, dtype=dtype)
+        shift = 2 - check_stem_stride(stem_stride)
+        levels = check_levels(levels, spec, published, family=self.name, shift=shift)
+        check_spp(spp, size, published, family=self.name)
+        check_neck_channels(neck_channels)
+        style = dataclasses.replace(published.style, synchronized=sync_batchnorm, dtype=dtype, stem_stride=stem_stride)
         if activation is not None:
             style = dataclasses.replace(style, activation=check_activation(activation), forced=True)
         if epsilon is not None:
-            style = dataclasses.replace(style, epsilon=_check_epsilon(epsilon))
-        if neck_channels is not None and not (_is_int(neck_channels) and neck_channels > 0):
-            raise ArgumentError(f"neck_channels must be a positive integer or None, not {neck_channels!r}.")
+            style = dataclasses.replace(style, epsilon=check_epsilon(epsilon))
 
-        images = x = _images(input_shape, input_tensor, stride=2**spec.top)
+        largest = 2 ** (spec.top - shift)
+        images = x = image_tensor(input_shape, input_tensor, stride=largest)
         if include_rescaling:
             x = keras.layers.Rescaling(1 / 255, name="rescaling", dtype=dtype)(x)
         x = _standardized(x, published.preprocessing, dtype)
         pyramid = published.network(x, spec, style, spp=spp)
-        outputs = {level: pyramid[level] for level in levels}
+        outputs = {level: pyramid[f"P{int(level[1:]) + shift}"] for level in levels}
         if neck_channels is not None:
             outputs = {k: conv(x, neck_channels, style=style, name=f"neck.{k}") for k, x in outputs.items()}
         sources = [images] if input_tensor is None else keras.utils.get_source_inputs(input_tensor)
         inputs = sources[0] if len(sources) == 1 else sources
         model = keras.Model(inputs, outputs, name=name or f"{self.variant(size, release)}{multiples}")
         if None in images.shape[1:3]:
-            check_sides(model, images, 2**spec.top)
+            check_sides(model, images, largest)
         return model
 
     def check_options(self, options: Iterable[str]) -> None:
@@ -176,42 +188,6 @@ class Family:
         """Registry name of a network, such as `"v8-s"`."""
         wanted = (release or next(iter(self.releases)), size)
         return next(variant for variant, key in self.variants().items() if key == wanted)
-
-    def _check_levels(self, levels: Sequence[str] | None, spec: Spec, published: Release) -> tuple[str, ...]:
-        if levels is None:
-            return tuple(f"P{n}" for n in range(3, spec.top + 1))
-        levels = (levels,) if isinstance(levels, str) else tuple(levels)
-        if not levels:
-            raise ArgumentError('levels is empty; name at least one, such as levels=("P3", "P4", "P5").')
-        allowed = [f"P{n}" for n in range(2, spec.top + 1)]
-        for level in levels:
-            if level not in allowed:
-                sizes = [size for size, other in published.sizes.items() if level in _levels_up_to(other.top)]
-                hint = f"{self.name} has {level} in the sizes {', '.join(sizes)}." if sizes else ""
-                raise one_of(f"level of this {self.name}", level, allowed, hint=hint)
-            if levels.count(level) > 1:
-                raise ArgumentError(f"levels names {level} {levels.count(level)} times: {levels!r}; name it once.")
-        return levels
-
-    def _check_spp(self, spp: bool | str, size: str, published: Release) -> None:
-        if isinstance(spp, bool):
-            return
-        if spp != "linear":
-            raise ArgumentError(f"spp must be True, False or 'linear', not {spp!r}.")
-        if size not in published.linear_spp:
-            having = ", ".join(published.linear_spp)
-            hint = f"this release of {self.name} has one in the sizes {having}" if having else "use True or False"
-            raise ArgumentError(
-                "spp='linear' leaves out the activation of the first conv of an SPP or SPPF; size "
-                f"{size!r} of this {self.name} has none to leave out; {hint}."
-            )
-
-
-def _check_epsilon(epsilon: float) -> float:
-    number = isinstance(epsilon, (int, float)) and not isinstance(epsilon, bool)
-    if not number or not 0 < epsilon < 1:
-        raise ArgumentError(f"epsilon must be a number between 0 and 1 such as 1e-3, or None, not {epsilon!r}.")
-    return float(epsilon)
 
 
 def _standardized(x: keras.KerasTensor, original: Preprocessing, dtype: Any) -> keras.KerasTensor:
@@ -234,43 +210,3 @@ def _sources(releases: Mapping[str, Release]) -> str:
             f"        Activation {style.activation}, batch norm epsilon {style.epsilon:g}. {origin.paper}".rstrip()
         )
     return "\n".join(lines)
-
-
-def _levels_up_to(top: int) -> list[str]:
-    return [f"P{n}" for n in range(2, top + 1)]
-
-
-def _is_int(value: object) -> TypeGuard[int]:
-    return isinstance(value, int) and not isinstance(value, bool)
-
-
-def _images(
-    input_shape: Sequence[int | None], input_tensor: keras.KerasTensor | None, *, stride: int
-) -> keras.KerasTensor:
-    """The input layer called `images`, or the user's own tensor, checked."""
-    if input_tensor is not None:
-        if not isinstance(input_tensor, keras.KerasTensor):
-            raise ArgumentError(f"input_tensor must be a Keras tensor such as keras.Input(…), not {input_tensor!r}.")
-        _check_shape(tuple(input_tensor.shape)[1:], "shape of input_tensor", stride)
-        return input_tensor
-    _check_shape(input_shape, "input_shape", stride)
-    return keras.Input(tuple(input_shape), name="images")
-
-
-def _check_shape(shape: Sequence[int | None], what: str, stride: int) -> None:
-    text = f"{what} {shape!r}"
-    if not isinstance(shape, (tuple, list)) or len(shape) != 3:
-        raise ArgumentError(f"{text}: expected (height, width, channels), such as (640, 640, 3).")
-    if not isinstance(shape[2], int) or shape[2] <= 0:
-        raise ArgumentError(f"{text}: the last entry is the number of channels, 3 for RGB.")
-    for side, axis in zip(shape[:2], ("height", "width"), strict=True):
-        if side is None:
-            continue
-        if not isinstance(side, int) or isinstance(side, bool) or side <= 0:
-            raise ArgumentError(f"{text}: {axis} must be a positive integer or None.")
-        if side % stride:
-            below, above = side // stride * stride, (side // stride + 1) * stride
-            nearest = f"{below} or {above}" if below else f"{above}"
-            raise ArgumentError(
-                f"{text}: {axis} {side} is no multiple of {stride}, the network's largest stride; use {nearest}."
-            )
