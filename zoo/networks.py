@@ -4,14 +4,17 @@ Builds every network (or those whose names match a pattern, keeping the other ro
 by to keras_yolo_backbones/weights/recognition/networks.json.gz.
 """
 
+import dataclasses
 import sys
 from pathlib import Path
 
 import keras
 
 from keras_yolo_backbones import list_models
+from keras_yolo_backbones.registry import find
 from keras_yolo_backbones.weights.layouts import measured
 from keras_yolo_backbones.weights.recognition import networks
+from keras_yolo_backbones.weights.scaling import measured_scaling
 
 TARGET = Path(networks.__file__).with_name(networks.FILE)
 
@@ -23,7 +26,7 @@ def main(patterns: list[str]) -> None:
     for name in list_models():
         known = networks.networks() if TARGET.exists() else {}
         if name in wanted or name not in known:
-            table.append(measured(name))
+            table.append(dataclasses.replace(measured(name), scaling=measured_scaling(find(name))))
             keras.backend.clear_session()
             print(f"{name}: {len(table[-1].kernels)} kernels", flush=True)
         else:

@@ -56,7 +56,8 @@ def how_to_build(network: Network, trained: Trained, channels: int) -> str:
     if trained.odd:
         return f"no option of the builders brings what {some(trained.odd, 3)} had"
     options = trained.options(network)
-    shell = [network.name]
+    base = network.name.removesuffix(str(network.multiples))
+    shell = [base, *(f"--{name.replace('_', '-')} {value}" for name, value in network.multiples.given().items())]
     shell += [f"--activation {options['activation']}"] if "activation" in options else []
     shell += ["--linear-spp"] if "spp" in options else []
     shell += [f"--epsilon {options['epsilon']:g}"] if "epsilon" in options else []

@@ -10,7 +10,7 @@ import keras
 import numpy as np
 
 from keras_yolo_backbones.errors import ArgumentError
-from keras_yolo_backbones.registry import Variant
+from keras_yolo_backbones.registry import Variant, find
 from keras_yolo_backbones.weights.channels import adapted, stem_keys
 from keras_yolo_backbones.weights.layouts import layout_for, network_of
 from keras_yolo_backbones.weights.mapping import slots
@@ -195,12 +195,20 @@ def _folded(fit: Fit, identity: Identity) -> str:
     return ""
 
 
+def _of_one_release(identity: Identity, name: str) -> bool:
+    """Whether a file and a network are of one release, so that they are the same if their shapes are."""
+    variant = find(name)
+    return (variant.family.name, variant.published) == (identity.family, find(identity.names[0]).published)
+
+
 def _reason(fit: Fit, identity: Identity, name: str, strict: bool) -> str:
     """Why the file does not fit, "" if it does. The useful sentence comes first."""
     # A file of Keras is one of layers: whatever the model is called, it fits if they do.
     other = bool(identity.names) and name not in identity.names and (identity.format != "keras" or bool(fit.wrong))
+    if other and not (fit.wrong or fit.missing or fit.unplaced):
+        other = not _of_one_release(identity, name)  # multiples can bring one network under several names
     if other and (fit.wrong or strict):
-        call = builder_call(identity.network, {})
+        call = builder_call(identity.network, {}, identity.channels)
         return f"this is {identity.name}, the model is {name}; build {call}. {fit.details(3)}".rstrip()
     if fit.wrong:
         return f"does not fit {name}. {fit.details(3)}"

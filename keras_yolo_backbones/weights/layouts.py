@@ -57,6 +57,7 @@ def measured(name: str) -> Network:
         tuple(namings),
         {slot.path.removesuffix(".kernel"): slot.key for slot in slots(model, layouts[0])[0] if _is_whole_kernel(slot)},
         next(layer.name for layer in model.layers if hasattr(layer, "kernel")),
+        multiples=variant.multiples,
     )
 
 

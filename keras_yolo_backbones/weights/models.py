@@ -10,6 +10,7 @@ from keras_yolo_backbones.multiples import Multiples
 from keras_yolo_backbones.registry import create
 from keras_yolo_backbones.weights.recognition.identify import of_layers
 from keras_yolo_backbones.weights.recognition.networks import networks
+from keras_yolo_backbones.weights.recognition.rescaled import rescaled_layers
 
 _TELLING_LAYER = "spp.add"
 """A layer without weights that only YOLO26 has; its kernels are those of YOLO11."""
@@ -20,20 +21,22 @@ def recognise_model(model: keras.Model) -> tuple[str, ...]:
     shapes = {f"{layer.name}/0": tuple(layer.weights[0].shape) for layer in model.layers if layer.weights}
     if model.name in of_layers(shapes, only=model.name)[0]:
         return (model.name,)
-    if _is_scaled(model, shapes):
+    base, multiples = Multiples.of(model.name)
+    if base in networks() and any(multiples) and _is(model, model.name, shapes):
         return (model.name,)
     names, _ = of_layers(shapes)
+    found = [networks()[name] for name in names]
+    if not found:
+        found = [network for network in rescaled_layers(shapes) if _is(model, network.name, shapes)]
     telling = any(layer.name == _TELLING_LAYER for layer in model.layers)
-    return tuple(name for name in names if (networks()[name].family == "v26") == telling) or names
+    told = [network for network in found if (network.family == "v26") == telling]
+    return tuple(network.name for network in told or found)
 
 
-def _is_scaled(model: keras.Model, shapes: Mapping[str, tuple[int, ...]]) -> bool:
-    """Whether `model` is a network with multiples of the user's own, which its name says."""
-    base, multiples = Multiples.of(model.name)
-    if base not in networks() or not any(multiples):
-        return False
+def _is(model: keras.Model, name: str, shapes: Mapping[str, tuple[int, ...]]) -> bool:
+    """Whether the layers of `model` that are called like those of a network have the network's shapes."""
     with keras.StatelessScope():
-        like = create(model.name, input_shape=(None, None, model.inputs[0].shape[-1]))
+        like = create(name, input_shape=(None, None, model.inputs[0].shape[-1]))
     wanted = {f"{layer.name}/0": tuple(layer.weights[0].shape) for layer in like.layers if layer.weights}
     shared = wanted.keys() & shapes.keys()
     return bool(shared) and all(wanted[key] == shapes[key] for key in shared)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Container, Iterator, Mapping
 from typing import Any, NamedTuple
 
@@ -11,13 +10,12 @@ from keras_yolo_backbones.errors import ArgumentError
 from keras_yolo_backbones.weights.readers.checkpoint import Checkpoint, read_checkpoint
 from keras_yolo_backbones.weights.readers.facts import Facts
 from keras_yolo_backbones.weights.recognition import darknet_files
+from keras_yolo_backbones.weights.recognition.alike import of_task, task, told_apart
 from keras_yolo_backbones.weights.recognition.folded import found_under
 from keras_yolo_backbones.weights.recognition.foreign import foreign
 from keras_yolo_backbones.weights.recognition.networks import COLOURS, Network, Shape, networks
+from keras_yolo_backbones.weights.recognition.rescaled import rescaled, rescaled_layers
 from keras_yolo_backbones.weights.recognition.trained import Trained, of_file, parse
-
-_TELLS = {"v26": re.compile(r"one2one|model\.22\.m\.0\.1\.")}
-"""Families whose backbone has the same keys and shapes as one of a different family -> keys of their detector only."""
 
 _ENOUGH = 0.5
 """A file with fewer than half of a network's kernels is not taken for it."""
@@ -36,6 +34,7 @@ class Identity(NamedTuple):
         facts: what the file says of itself: the activation of each module, epsilons, classes, task, version, image
             size, licence. All of it is the file's own claim.
         trained: what the weights were trained with, as far as it changes what they compute.
+        found: what is known of the networks.
     """
 
     names: tuple[str, ...]
@@ -46,6 +45,7 @@ class Identity(NamedTuple):
     channels: int
     facts: Facts
     trained: Trained | None
+    found: tuple[Network, ...] = ()
 
     def __repr__(self) -> str:
         said = f", {self.trained}{'' if self.trained.stated else ' (assumed)'}" if self.trained else ""
@@ -59,7 +59,7 @@ class Identity(NamedTuple):
     @property
     def network(self) -> Network:
         """What is known of the first of the networks; `family`, `size` and `release` are its."""
-        return networks()[self.names[0]]
+        return self.found[0]
 
     @property
     def family(self) -> str:
@@ -110,15 +110,28 @@ def recognise(checkpoint: Checkpoint) -> Identity:
     facts, format = checkpoint.facts, checkpoint.format
     if format == "darknet":
         names, complete = darknet_files.recognise(checkpoint.source)
-        count, shapes, channels = darknet_files.count(checkpoint.source), {}, COLOURS
+        found, shapes, count = [networks()[name] for name in names], {}, darknet_files.count(checkpoint.source)
     else:
         shapes = checkpoint.tensors.shapes
-        names, complete = of_layers(shapes) if format == "keras" else of_state_dict(shapes)
-        count, channels = len(shapes), _channels(shapes, names[0], format) if names else 0
-    if len(names) > 1:
-        names = _of_task(names, facts.task or _task(shapes, len(networks()[names[0]].kernels)))
-    trained = _trained(networks()[names[0]], facts, format, shapes) if names else None
-    return Identity(names, complete, format, count, checkpoint.part, channels, facts, trained)
+        found, complete = _found(shapes, format, facts.description)
+        count = len(shapes)
+    if len(found) > 1:
+        found = of_task(found, facts.task or task(shapes, len(found[0].kernels)))
+    channels = _channels(shapes, found[0], format) if shapes and found else COLOURS if found else 0
+    trained = _trained(found[0], facts, format, shapes) if found else None
+    names = tuple(network.name for network in found)
+    return Identity(names, complete, format, count, checkpoint.part, channels, facts, trained, tuple(found))
+
+
+def _found(shapes: Mapping[str, Shape], format: str, description: Mapping[str, Any]) -> tuple[list[Network], bool]:
+    """The networks that a file with names in it may be of, and whether every kernel is there."""
+    names, complete = of_layers(shapes) if format == "keras" else of_state_dict(shapes)
+    found = [networks()[name] for name in names]
+    scaled = rescaled_layers(shapes) if format == "keras" else rescaled(shapes, description)
+    # A network of more units than a published one has all of that in it.
+    if scaled and (not complete or len(scaled[0].kernels) > len(found[0].kernels)):
+        found, complete = told_apart(scaled, shapes) if format != "keras" else scaled, True
+    return found, complete
 
 
 def _trained(network: Network, facts: Facts, format: str, keys: Container[str]) -> Trained | None:
@@ -149,9 +162,8 @@ def of_state_dict(shapes: Mapping[str, Shape]) -> tuple[tuple[str, ...], bool]:
     # Of the networks that are all there, the largest: the file of v3-spp has all of v3-base in it.
     best = max(scores, key=lambda score: (score.complete, score.hits, -score.wanted))
     names = [score.name for score in scores if score[1:] == best[1:]]
-    if len(names) > 1:
-        names = _told_apart(names, shapes, best.wanted)
-    return tuple(names), best.complete
+    told = told_apart([networks()[name] for name in names], shapes)
+    return tuple(network.name for network in told), best.complete
 
 
 def _hits(shapes: Mapping[str, Shape], network: Network) -> int:
@@ -172,31 +184,6 @@ def _is_stem(found: Shape, wanted: Shape, each: int | None) -> bool:
     if each is None or len(found) != len(wanted):
         return False
     return found[:1] + found[2:] == wanted[:1] + wanted[2:] and found[1] > 0 and found[1] % each == 0
-
-
-def _told_apart(names: list[str], shapes: Mapping[str, Shape], wanted: int) -> list[str]:
-    """Of networks with the same kernels, those whose detector is in the file; all if there is only a backbone."""
-    if sum(len(shape) == 4 for shape in shapes.values()) == wanted:
-        return names
-    for family, tell in _TELLS.items():
-        if any(map(tell.search, shapes)):
-            return [name for name in names if networks()[name].family == family] or names
-    return [name for name in names if networks()[name].family not in _TELLS] or names
-
-
-def _task(shapes: Mapping[str, Shape], wanted: int) -> str:
-    """The task of the head after so many kernels of the backbone, by the names of its tensors; "" if there is none."""
-    if any(key.endswith(".linear.weight") for key in shapes):
-        return "classify"
-    return "detect" if sum(len(shape) == 4 for shape in shapes.values()) > wanted else ""
-
-
-def _of_task(names: tuple[str, ...], task: str) -> tuple[str, ...]:
-    """Of networks with the same kernels, those of the release for classification if the file is of one, and if not."""
-    if not task:
-        return names
-    fitting = tuple(name for name in names if (networks()[name].release == "cls") == (task == "classify"))
-    return fitting or names
 
 
 def of_layers(shapes: Mapping[str, Shape], only: str = "") -> tuple[tuple[str, ...], bool]:
@@ -230,9 +217,9 @@ def _in_torch(shape: Shape, network: Network, layer: str) -> bool:
     return any(found == wanted or _is_stem(found, wanted, stem) for found in candidates)
 
 
-def _channels(shapes: Mapping[str, Shape], name: str, format: str) -> int:
+def _channels(shapes: Mapping[str, Shape], network: Network, format: str) -> int:
     """Image channels, from the first kernel that sees the image; 0 if none of them is there."""
-    return next(_seen(shapes, networks()[name], format), 0)
+    return next(_seen(shapes, network, format), 0)
 
 
 def _seen(shapes: Mapping[str, Shape], network: Network, format: str) -> Iterator[int]:

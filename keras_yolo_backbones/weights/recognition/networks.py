@@ -13,6 +13,9 @@ import json
 from collections.abc import Container, Iterable, Mapping
 from importlib import resources
 
+from keras_yolo_backbones.multiples import Multiples
+from keras_yolo_backbones.weights.recognition.scaling import Scaling
+
 FILE = "networks.json.gz"
 
 COLOURS = 3
@@ -39,6 +42,9 @@ class Naming:
     context: str
 
 
+_OWN = Multiples()
+
+
 @dataclasses.dataclass(frozen=True)
 class Network:
     """One network of the zoo.
@@ -53,6 +59,8 @@ class Network:
         namings: of the known files; that of the release first.
         layers: our layer -> the kernel it holds, for kernels that are neither cut nor rearranged.
         stem: our layer that sees the image.
+        scaling: how it follows from its multiples; `None` if it has none.
+        multiples: those of a network that was not published, in place of its size's own.
     """
 
     name: str
@@ -64,6 +72,8 @@ class Network:
     namings: tuple[Naming, ...]
     layers: dict[str, str]
     stem: str
+    scaling: Scaling | None = None
+    multiples: Multiples = _OWN
 
     @property
     def kernels(self) -> Kernels:
@@ -93,17 +103,18 @@ def networks() -> Mapping[str, Network]:
     return {name: _network(name, **row) for name, row in json.loads(gzip.decompress(data)).items()}
 
 
-def _network(name: str, namings: list[dict], **row: object) -> Network:
+def _network(name: str, namings: list[dict], scaling: dict | None, **row: object) -> Network:
     read = [
         Naming({key: tuple(shape) for key, shape in found["kernels"].items()}, found["activations"], found["context"])
         for found in namings
     ]
-    return Network(name, namings=tuple(read), **row)  # type: ignore[arg-type]
+    found = Scaling(**scaling) if scaling else None
+    return Network(name, namings=tuple(read), scaling=found, **row)  # type: ignore[arg-type]
 
 
 def packed(table: Iterable[Network]) -> bytes:
     """The content of `networks.json.gz`, the same bytes for the same networks."""
     rows = {network.name: dataclasses.asdict(network) for network in table}
     for row in rows.values():
-        del row["name"]
+        del row["name"], row["multiples"]
     return gzip.compress(json.dumps(rows, separators=(",", ":")).encode(), mtime=0)

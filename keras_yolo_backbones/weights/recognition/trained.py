@@ -119,8 +119,10 @@ def builder_call(network: Network, options: Mapping[str, Any], channels: int = C
     """The line of Python that builds a network: `kyb.v8("n", activation="relu6")`."""
     if channels not in (0, COLOURS):
         options = {**options, "input_shape": (640, 640, channels)}
-    release = {"release": network.release} if network.name != f"{network.family}-{network.size}" else {}
-    words = [f'"{network.size}"', *(f"{key}={_literal(value)}" for key, value in {**release, **options}.items())]
+    default = f"{network.family}-{network.size}{network.multiples}"
+    release = {"release": network.release} if network.name != default else {}
+    said = {**release, **network.multiples.given(), **options}
+    words = [f'"{network.size}"', *(f"{key}={_literal(value)}" for key, value in said.items())]
     return f"kyb.{network.family}({', '.join(words)})"
 
 
