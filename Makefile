@@ -1,5 +1,5 @@
 # Everything that a developer does. Needs Python ≥ 3.11, make and the package index; makes its own environment.
-.PHONY: install demo test test-slow test-newest audit lint format bench fuzz checkpoints parity clean
+.PHONY: install demo test test-slow test-newest audit lint format bench devices fuzz checkpoints parity clean
 .DEFAULT_GOAL := help
 
 VENV ?= .venv
@@ -20,6 +20,7 @@ help:
 	@echo "make lint       style and types"
 	@echo "make format     bring the code into style"
 	@echo "make bench      measure build time, import time and latency on this machine"
+	@echo "make devices    ask Vela, TFLite Micro and LiteRT about every family; goes on where it was stopped"
 	@echo "make fuzz       damage weight files at random, thousands of times each"
 	@echo "make checkpoints CHECKPOINTS=dir GOLDEN=dir  bring original weights in, compare outputs"
 	@echo "make parity GOLDEN=dir  compare every network with its golden outputs"
@@ -73,6 +74,9 @@ format: $(STAMP)
 
 bench: $(STAMP)
 	$(BIN)/python zoo/benchmark.py --out bench $(ARGS)
+
+devices: $(STAMP)
+	$(BIN)/python tflite/devices.py $(ARGS)
 
 parity: $(STAMP)
 	$(BIN)/python zoo/parity.py $(or $(GOLDEN),$(error name the folder of golden files: make parity GOLDEN=dir)) $(ARGS)
