@@ -37,7 +37,7 @@ from safetensors.numpy import load_file, save_file
 from torchfile import real_file
 
 from keras_yolo_backbones.errors import BackboneError
-from keras_yolo_backbones.registry import variants
+from keras_yolo_backbones.registry import find, variants
 from keras_yolo_backbones.weights.build import build
 from keras_yolo_backbones.weights.layouts import layout_for, layout_of
 from keras_yolo_backbones.weights.load import load_weights
@@ -190,7 +190,7 @@ def write_back(model: keras.Model, path: Path, name: str) -> tuple[int, list[str
             same = Path(folder) / "back.weights"
             write_darknet(same, back)
             return len(back), [] if same.read_bytes() == path.read_bytes() else [name]
-        variant = variants()[name]
+        variant = find(name)
         layout, own = layout_for(variant, checkpoint.tensors), layout_of(variant)
         keys = [key for key in checkpoint.tensors if layout.holds(key) and not key.endswith("num_batches_tracked")]
         renamed = {a.key: b.key for a, b in zip(slots(model, layout)[0], slots(model, own)[0], strict=True)}

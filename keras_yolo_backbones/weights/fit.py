@@ -14,6 +14,7 @@ from keras_yolo_backbones.registry import Variant, find
 from keras_yolo_backbones.weights.channels import adapted, stem_keys
 from keras_yolo_backbones.weights.layouts import layout_for, network_of
 from keras_yolo_backbones.weights.mapping import slots
+from keras_yolo_backbones.weights.partly_folded import Unfolded, folded_biases
 from keras_yolo_backbones.weights.readers import darknet
 from keras_yolo_backbones.weights.readers.checkpoint import Checkpoint
 from keras_yolo_backbones.weights.readers.tensors import Tensors
@@ -83,10 +84,13 @@ def fit_keras(model: keras.Model, variant: Variant | None, checkpoint: Checkpoin
 
 def fit_original(model: keras.Model, variant: Variant, checkpoint: Checkpoint, strict: bool, adapt_stem: bool) -> Fit:
     """A file of the original project: variables by the original's keys."""
+    tensors: Tensors | Unfolded
     tensors, rest = _named(checkpoint, variant, strict)
     layout = layout_for(variant, tensors)
     found, foreign = slots(model, layout)
     _check_fused(model, found, checkpoint, tensors)
+    if not checkpoint.facts.fused and folded_biases(tensors.shapes):
+        tensors = Unfolded(tensors, network_of(variant).epsilon)
     if checkpoint.facts.fused:
         found = [dataclasses.replace(slot, key=found_under(slot.key, tensors.shapes)) for slot in found]
     if adapt_stem:
@@ -104,11 +108,16 @@ def fit_original(model: keras.Model, variant: Variant, checkpoint: Checkpoint, s
     )
 
 
-def _check_fused(model: keras.Model, found: list[Slot], checkpoint: Checkpoint, tensors: Tensors) -> None:
+def _check_fused(model: keras.Model, found: list[Slot], checkpoint: Checkpoint, tensors: Tensors | Unfolded) -> None:
     """Batch norms are folded away in both, the file and the model, or in neither."""
     if checkpoint.facts.fused and any(slot.variable.name == "moving_variance" for slot in found):
         raise checkpoint.source.error(
             "the file is fused: its batch norms are folded into the convolutions. Load it into kyb.fuse(model)."
+        )
+    if folded_biases(tensors.shapes) and not any(slot.variable.name == "moving_variance" for slot in found):
+        raise ArgumentError(
+            f"model {model.name!r} is fused, the file is so only in part: load it into the model that this one was "
+            "made from, then fuse that."
         )
     fused = [s for s in found if s.key.endswith("conv.bias") and s.key.replace("conv.bias", "bn.weight") in tensors]
     if fused:
