@@ -13,7 +13,8 @@ from keras_yolo_backbones.graph.agreement import agreement
 from keras_yolo_backbones.graph.running import run
 from keras_yolo_backbones.litert import LiteModel
 from keras_yolo_backbones.quantization.kernels import QuantizedConv2D, fake_quantized
-from keras_yolo_backbones.quantization.layers import FakeQuant, RoundedAdd
+from keras_yolo_backbones.quantization.layers import FakeQuant
+from keras_yolo_backbones.quantization.simulated import RoundedAdd
 
 FAST = [("v8-n", "relu6"), ("v8-n", "silu"), ("v6-n", "relu6"), ("v11-n", "relu6")]
 SMALLEST = (

@@ -14,16 +14,28 @@ from keras_yolo_backbones.graph.agreement import Agreement, agreement
 from keras_yolo_backbones.graph.rewrite import recast
 from keras_yolo_backbones.graph.running import run
 
-LEAST_SNR_DB = {"float32": 60.0, "float16": 20.0, "dynamic": 6.0, "int8": 3.0, "fake-quantized model": 10.0}
+LEAST_SNR_DB = {"float32": 60.0, "float16": 20.0, "dynamic": 6.0, "int8": 3.0}
 """Precision -> the weakest signal-to-noise ratio of a level that passes, in dB.
 
 The bounds tell a wrong artifact from a right one, not a good network from a bad one: they hold for random weights too,
 which amplify every rounding through the depth. There an int8 network may be as weak as 5 dB on its topmost level, where
 a trained one has 20 dB and more. Below 3 dB half of the signal is noise, and the file is not the model.
-
-`"fake-quantized model"` is the bound of an int8 file against the fake-quantized model that it was made from: both round
-the same values, and differ only where float arithmetic moves a tie to the other side.
 """
+
+SIMULATION_SNR_DB = 20.0
+"""The same for an int8 file against the fake-quantized model that it was made from."""
+
+_ABOVE_FLOAT_DB = 3.0
+
+
+def least_of_simulation(floats: Mapping[str, Agreement]) -> float:
+    """The bound for an int8 file against its fake-quantized model, given how the file agrees with the float network.
+
+    Both round the same values; they differ where float arithmetic moves a tie to the other side. One such value is
+    nothing, but a network with random weights makes it as large as all of int8's rounding: there the bound is 3 dB
+    above the agreement with the float network. A file that follows a different plan has the same distance to both.
+    """
+    return min(SIMULATION_SNR_DB, min(found.snr_db for found in floats.values()) + _ABOVE_FLOAT_DB)
 
 Runner = Callable[[Any], Mapping[str, np.ndarray]]
 """Runs an artifact on a batch, usually (batch, height, width, channels) float32; returns float32 outputs by name."""

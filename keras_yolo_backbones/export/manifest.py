@@ -106,7 +106,7 @@ def origins(model: keras.Model) -> dict[str, Any]:
 
 
 def describe(
-    agreement: Mapping[str, Agreement], *, reference: str, checked_on: str, least_snr_db: float
+    agreement: Mapping[str, Agreement], *, reference: str, checked_on: str, least_snr_db: float | None
 ) -> dict[str, Any]:
     """One comparison as JSON values; see `make_manifest`."""
     return {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import warnings
 from collections.abc import Sequence
@@ -13,7 +14,7 @@ import keras
 from keras_yolo_backbones.arena import memory
 from keras_yolo_backbones.arguments import check_model
 from keras_yolo_backbones.errors import ArgumentError, GraphError, one_of
-from keras_yolo_backbones.export.comparison import LEAST_SNR_DB, check_images, compare
+from keras_yolo_backbones.export.comparison import LEAST_SNR_DB, check_images, compare, least_of_simulation
 from keras_yolo_backbones.export.converter import INPUT_TYPES, OUTPUT_TYPES, ConversionError, check_integer, convert
 from keras_yolo_backbones.export.manifest import Artifact, describe, file_digest, make_manifest, write_manifest
 from keras_yolo_backbones.files import check_file_target, staged_pair
@@ -22,7 +23,7 @@ from keras_yolo_backbones.graph.signature import ImageInput, image_input
 from keras_yolo_backbones.litert import LiteModel, operators, tally
 from keras_yolo_backbones.quantization.apply import apply
 from keras_yolo_backbones.quantization.calibration import Calibration, calibration_images
-from keras_yolo_backbones.quantization.integer_form import conversions, float_layers, is_fake_quantized
+from keras_yolo_backbones.quantization.integer_form import conversions, float_form, float_layers, is_fake_quantized
 from keras_yolo_backbones.quantization.planning import DEFAULT_METHOD, lowered, plan_lowered
 from keras_yolo_backbones.quantization.ranges import Plan, as_plan
 from keras_yolo_backbones.quantization.tfmot.engine import is_tfmot, tfmot_input
@@ -30,6 +31,7 @@ from keras_yolo_backbones.quantization.tfmot.engine import is_tfmot, tfmot_input
 PRECISIONS = ("float32", "float16", "dynamic", "int8")
 
 _SIMULATION = "fake-quantized model"
+_FLOAT = "fake-quantized model without its rounding"
 _ADVICE = (
     "Check that the weights are trained and finite and that the calibration images look like those in use; "
     "least_snr_db=… sets another bound."
@@ -67,15 +69,15 @@ def export_tflite(
             cost one QUANTIZE at the input.
         image_size: side or (height, width), for a model that leaves them open.
         least_snr_db: the weakest agreement with `model` that passes, by default `LEAST_SNR_DB[precision]`, and
-            `LEAST_SNR_DB["fake-quantized model"]` for a model from `quantize_aware`. A bound below the latter also
-            holds for the agreement of file and fake-quantized model.
+            that of `least_of_simulation` for a model from `quantize_aware`. A bound below the latter also holds for
+            the agreement of an int8 file with its fake-quantized model.
         keep_float: layers that stay float in an int8 file; see `quantize_aware`, which accepts them for models that
             are trained.
         outputs: of an int8 file: `"int8"` (default), or `"float32"`, which costs one DEQUANTIZE each.
 
     Returns:
         The file and its manifest, after the file has run and agreed with the model: an int8 file also with the
-        fake-quantized model that it was made from, to `LEAST_SNR_DB["fake-quantized model"]`.
+        fake-quantized model that it was made from, to 20 dB (see `least_of_simulation`).
 
     Raises:
         ArgumentError: an option that is not allowed.
@@ -174,21 +176,26 @@ class _Job(NamedTuple):
         )
         checked_on = f"{len(batches)} calibration images" if self.samples is not None else "1 random image"
 
-        def against(model: keras.Model, reference: str, least: float) -> dict[str, Any]:
-            options: dict[str, Any] = {"reference_name": reference, "least_snr_db": least, "advice": _ADVICE}
+        def against(model: keras.Model, reference: str, least: float | None) -> dict[str, Any]:
+            bound = -math.inf if least is None else least
+            options: dict[str, Any] = {"reference_name": reference, "least_snr_db": bound, "advice": _ADVICE}
             found = compare(model, runner, batches, what=what, **options)
             return {"agreement": found, "checked_on": checked_on, "least_snr_db": least, "reference": reference}
 
-        if form.model is self.model and form.simulates:
-            return against(self.model, _SIMULATION, self._least(_SIMULATION))
-        found = against(self.model, "model", self._least(self.precision))
-        if form.simulates:
-            least = min(LEAST_SNR_DB[_SIMULATION], self._least(_SIMULATION))
-            found["fake_quantized_agreement"] = describe(**against(form.model, _SIMULATION, least))
-        return found
-
-    def _least(self, kind: str) -> float:
-        return LEAST_SNR_DB[kind] if self.least_snr_db is None else self.least_snr_db
+        given = self.least_snr_db
+        if form.model is not self.model or not form.simulates:
+            found = against(self.model, "model", LEAST_SNR_DB[self.precision] if given is None else given)
+            if form.simulates:
+                least = least_of_simulation(found["agreement"])
+                simulated = against(form.model, _SIMULATION, least if given is None else min(least, given))
+                found["fake_quantized_agreement"] = describe(**simulated)
+            return found
+        if is_tfmot(self.model):  # simulates some of the rounding only, and has no float twin
+            return against(self.model, _SIMULATION, LEAST_SNR_DB["int8"] if given is None else given)
+        floats = against(float_form(self.model), _FLOAT, None)
+        least = least_of_simulation(floats["agreement"])
+        found = against(self.model, _SIMULATION, least if given is None else given)
+        return found | {"float_agreement": describe(**floats)}
 
 
 def _post_training(job: _Job, target: Path, plan: Plan | None, method: str, keep_float: Sequence[str]) -> Artifact:

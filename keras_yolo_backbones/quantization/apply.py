@@ -16,10 +16,11 @@ from keras_yolo_backbones.graph.read import read
 from keras_yolo_backbones.graph.rewrite import rebuild
 from keras_yolo_backbones.quantization.keeping import float_nodes
 from keras_yolo_backbones.quantization.kernels import QUANTIZED
-from keras_yolo_backbones.quantization.layers import Converted, FakeQuant, RoundedAdd
+from keras_yolo_backbones.quantization.layers import Converted, FakeQuant
 from keras_yolo_backbones.quantization.lower import KERNELS, tensor_names
 from keras_yolo_backbones.quantization.ranges import Plan
 from keras_yolo_backbones.quantization.scales import Scales, carried, is_symmetric
+from keras_yolo_backbones.quantization.simulated import SIMULATED, RoundedAdd, RoundedAveragePooling2D
 
 
 def apply(
@@ -130,9 +131,25 @@ class _FakeQuantization:
             return copied(node.layer)
         if has_kernel:
             return self._quantized(node.layer)
-        if type(node.layer) is keras.layers.Add and not self._learn:
-            return RoundedAdd(step=self._step(node), name=node.layer.name)
+        kind = SIMULATED.get(type(node.layer))
+        if kind and not self._learn and (steps := self._steps(node, kind)):
+            return copied(node.layer, kind, **steps)
         return copied(node.layer)
+
+    def _steps(self, node: Node, kind: type) -> dict[str, float] | None:
+        """What a layer of `simulated` has to know of its tensors; `None` if its calls have different ones."""
+        nodes = [other for other in self._graph.nodes if other.layer is node.layer]
+        given = [self._around(other, kind) for other in nodes]
+        return given[0] if all(other == given[0] for other in given) else None
+
+    def _around(self, node: Node, kind: type) -> dict[str, float]:
+        step = self._step(node)
+        if kind is RoundedAdd:
+            return {"step": step}
+        if kind is RoundedAveragePooling2D:
+            low, _ = self._plan.range(self._names[node])
+            return {"step": step, "zero_point": -128 - round(low / step)}
+        return {"step": step, "input_step": self._plan.scale(self._names[node.inputs[0].node])}
 
     def _step(self, node: Node) -> float:
         """The step that the output of `node` is rounded to; if its operator includes a ReLU, that of the ReLU."""

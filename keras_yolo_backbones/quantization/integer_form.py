@@ -1,4 +1,4 @@
-"""The form of a fake-quantized model that converters accept, and which of its layers are float."""
+"""What a fake-quantized model is made into: the form that converters accept, and the float network in it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from keras_yolo_backbones.graph.ir import Node
 from keras_yolo_backbones.graph.read import read
 from keras_yolo_backbones.graph.rewrite import rebuild
 from keras_yolo_backbones.quantization.kernels import FLOAT, fake_quantized
-from keras_yolo_backbones.quantization.layers import Converted, FakeQuant, Log, RoundedAdd
+from keras_yolo_backbones.quantization.layers import Converted, FakeQuant, Log
+from keras_yolo_backbones.quantization.simulated import UNROUNDED, unrounded
 
 
 def integer_form(model: keras.Model) -> keras.Model:
@@ -28,8 +29,8 @@ def integer_form(model: keras.Model) -> keras.Model:
     def rule(node: Node, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if isinstance(node.layer, Log):
             return Log(floor=0.0, name=node.layer.name)(args[0])
-        if isinstance(node.layer, RoundedAdd):
-            return keras.layers.Add(name=node.layer.name)(args[0])
+        if type(node.layer) in UNROUNDED:
+            return once(node.layer, lambda: unrounded(node.layer))(args[0])
         if isinstance(node.layer, Converted):
             return keras.ops.ceil(args[0]) if node.layer.to == "float32" else args[0]
         if type(node.layer) not in FLOAT:
@@ -42,12 +43,29 @@ def integer_form(model: keras.Model) -> keras.Model:
     return keras.Model(plain.input, keras.tree.map_structure(keras.ops.ceil, plain.output), name=plain.name)
 
 
-def plain_layer(layer: Any) -> keras.Layer:
-    """The float layer with the kernel that a layer of `FLOAT` computes with."""
+def float_form(model: keras.Model) -> keras.Model:
+    """The float network in a fake-quantized model: its weights as they are, and nothing rounded."""
+    once = OnePerLayer()
+
+    def rule(node: Node, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        if isinstance(node.layer, (FakeQuant, Converted)):
+            return args[0]
+        if type(node.layer) in UNROUNDED:
+            return once(node.layer, lambda: unrounded(node.layer))(args[0])
+        if type(node.layer) not in FLOAT:
+            return NotImplemented
+        return once(node.layer, lambda: plain_layer(node.layer, rounded=False))(*args, **kwargs)
+
+    return rebuild(read(model), rule)
+
+
+def plain_layer(layer: Any, *, rounded: bool = True) -> keras.Layer:
+    """The float layer of a layer of `FLOAT`, with the kernel that it computes with, or with the one before rounding."""
     kind, axes = FLOAT[type(layer)]
     kernel, *rest = layer.get_weights()
-    rounded = np.asarray(fake_quantized(keras.ops.convert_to_tensor(kernel), axes))
-    return copied(layer, kind, weights=[rounded, *rest], config=layer.plain_config())
+    if rounded:
+        kernel = np.asarray(fake_quantized(keras.ops.convert_to_tensor(kernel), axes))
+    return copied(layer, kind, weights=[kernel, *rest], config=layer.plain_config())
 
 
 def is_fake_quantized(model: Any) -> bool:

@@ -1,4 +1,7 @@
-"""The layers of a fake-quantized model that round tensors or mark them; those with kernels are in `kernels`."""
+"""The layers of a fake-quantized model that round tensors or mark them.
+
+Layers with kernels are in `kernels`, layers that round as an operator does are in `simulated`.
+"""
 
 from __future__ import annotations
 
@@ -87,29 +90,6 @@ class Converted(keras.layers.Layer):
 
     def get_config(self) -> dict[str, Any]:
         return super().get_config() | {"to": self.to}
-
-
-@keras.saving.register_keras_serializable(PACKAGE)
-class RoundedAdd(keras.layers.Add):
-    """A sum of two whose ties are rounded up, as integers are.
-
-    Scales that are multiples of each other are common (6/255 and 12/255 in a network with ReLU6). Then many sums are
-    half way between two steps, and in float32 they are rounded to either side.
-
-    Args:
-        step: between the values that the sum is rounded to.
-    """
-
-    def __init__(self, *, step: float, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.step = step
-
-    def call(self, inputs: Any) -> Any:
-        # About the error of float32: less would not decide a tie, more would decide what is only close to one.
-        return super().call(inputs) + self.step * 2.0**-15
-
-    def get_config(self) -> dict[str, Any]:
-        return super().get_config() | {"step": self.step}
 
 
 @keras.saving.register_keras_serializable(PACKAGE)

@@ -16,7 +16,8 @@ from keras_yolo_backbones.graph.read import read
 from keras_yolo_backbones.graph.rewrite import rebuild
 from keras_yolo_backbones.quantization.integer_form import plain_layer
 from keras_yolo_backbones.quantization.kernels import FLOAT
-from keras_yolo_backbones.quantization.layers import Converted, FakeQuant, RoundedAdd
+from keras_yolo_backbones.quantization.layers import Converted, FakeQuant
+from keras_yolo_backbones.quantization.simulated import UNROUNDED, unrounded
 from keras_yolo_backbones.quantization.lower import tensor_names
 
 MARK = "Selu"
@@ -63,8 +64,8 @@ def marked(aware: keras.Model) -> keras.Model:
         layer = node.layer
         if isinstance(layer, Converted):
             return mark(node, None)(args[0]) if layer.to == "float32" else args[0]
-        if isinstance(layer, RoundedAdd):
-            return keras.layers.Add(name=layer.name)(args[0])
+        if type(layer) in UNROUNDED:
+            return once(layer, lambda: unrounded(layer))(args[0])
         if isinstance(layer, FakeQuant):
             low, high = np.asarray(layer.range)
             return mark(node, (float(low), float(high)))(args[0])
