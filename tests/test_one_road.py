@@ -166,7 +166,9 @@ def test_outputs_have_two_types(images, tmp_path):
 
 def test_the_bound_of_a_network_that_amplifies_every_step():
     def floats(*ratios):
-        return {f"P{n}": agreement(np.float32([1, 0]), np.float32([1, 10 ** (-db / 20)])) for n, db in enumerate(ratios)}
+        return {
+            f"P{n}": agreement(np.float32([1, 0]), np.float32([1, 10 ** (-db / 20)])) for n, db in enumerate(ratios)
+        }
 
     assert least_of_simulation(floats(40.0, 30.0)) == 20.0
     assert least_of_simulation(floats(25.0, 6.0)) == pytest.approx(9.0, abs=1e-4)

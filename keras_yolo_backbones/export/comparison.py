@@ -37,6 +37,7 @@ def least_of_simulation(floats: Mapping[str, Agreement]) -> float:
     """
     return min(SIMULATION_SNR_DB, min(found.snr_db for found in floats.values()) + _ABOVE_FLOAT_DB)
 
+
 Runner = Callable[[Any], Mapping[str, np.ndarray]]
 """Runs an artifact on a batch, usually (batch, height, width, channels) float32; returns float32 outputs by name."""
 

@@ -165,13 +165,17 @@ class _FakeQuantization:
 
     def _quantized(self, layer: keras.Layer) -> keras.Layer:
         kind, _ = QUANTIZED[type(layer)]
-        return copied(layer, kind, weights=planned(self._plan, layer), input_step=self._input_step(layer))
+        nodes = [node for node in self._graph.nodes if node.layer is layer]
+        sources = [node.inputs[0].node for node in nodes]
+        steps = {
+            "input_step": self._one_step({self._plan.scale(self._names[source]) for source in sources}, sources),
+            "output_step": self._one_step({self._step(node) for node in nodes}, nodes),
+        }
+        return copied(layer, kind, weights=planned(self._plan, layer), **steps)
 
-    def _input_step(self, layer: keras.Layer) -> float | None:
-        """The step of a layer's input; `None` if its calls have different ones or training moves it."""
-        sources = [node.inputs[0].node for node in self._graph.nodes if node.layer is layer]
-        steps = {self._plan.scale(self._names[source]) for source in sources}
-        fixed = not self._learn or all(self._scales.fixed(source) is not None for source in sources)
+    def _one_step(self, steps: set[float], nodes: list[Node]) -> float | None:
+        """The step of all these tensors; `None` if they have different ones or training moves it."""
+        fixed = not self._learn or all(self._scales.fixed(node) is not None for node in nodes)
         return steps.pop() if fixed and len(steps) == 1 else None
 
 

@@ -11,7 +11,7 @@ from keras_yolo_backbones.graph.copies import OnePerLayer, copied
 from keras_yolo_backbones.graph.ir import Node
 from keras_yolo_backbones.graph.read import read
 from keras_yolo_backbones.graph.rewrite import rebuild
-from keras_yolo_backbones.quantization.kernels import FLOAT, fake_quantized
+from keras_yolo_backbones.quantization.kernels import FLOAT
 from keras_yolo_backbones.quantization.layers import Converted, FakeQuant, Log
 from keras_yolo_backbones.quantization.simulated import UNROUNDED, unrounded
 
@@ -60,12 +60,9 @@ def float_form(model: keras.Model) -> keras.Model:
 
 
 def plain_layer(layer: Any, *, rounded: bool = True) -> keras.Layer:
-    """The float layer of a layer of `FLOAT`, with the kernel that it computes with, or with the one before rounding."""
-    kind, axes = FLOAT[type(layer)]
-    kernel, *rest = layer.get_weights()
-    if rounded:
-        kernel = np.asarray(fake_quantized(keras.ops.convert_to_tensor(kernel), axes))
-    return copied(layer, kind, weights=[kernel, *rest], config=layer.plain_config())
+    """The float layer of a layer of `FLOAT`, with the weights that it computes with, or with those before rounding."""
+    weights = layer.rounded_weights() if rounded else layer.get_weights()
+    return copied(layer, FLOAT[type(layer)], weights=weights, config=layer.plain_config())
 
 
 def is_fake_quantized(model: Any) -> bool:

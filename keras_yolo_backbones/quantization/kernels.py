@@ -6,6 +6,7 @@ import math
 from typing import Any
 
 import keras
+import numpy as np
 from keras import ops
 from keras.quantizers import fake_quant_with_min_max_vars
 
@@ -15,32 +16,81 @@ from keras_yolo_backbones.quantization.layers import PACKAGE
 class _Quantized:
     """What the layers below share.
 
+    In training the kernel is rounded, and the bias where its step is known. Otherwise, where all steps are known, the
+    layer computes the operator's own numbers: sums of products of integers, one multiplication, one rounding. In float
+    values the same sums would be off by 1e-4 of a step, which moves one value in ten thousand to the next step.
+
     Args:
         input_step: the step between neighbouring values of the input in int8. With it the bias, too, is rounded as the
             file holds it: to whole multiples of input step times kernel step. `None` leaves the bias exact.
+        output_step: the same for the output.
     """
 
     _axes: tuple[int, ...]
 
-    def __init__(self, *args: Any, input_step: float | None = None, **kwargs: Any) -> None:
+    def __init__(
+        self, *args: Any, input_step: float | None = None, output_step: float | None = None, **kwargs: Any
+    ) -> None:
         super().__init__(*args, **kwargs)
-        self.input_step = input_step
+        self.input_step, self.output_step = input_step, output_step
+
+    def call(self, inputs: Any, training: bool | None = None) -> Any:
+        if training or not (self.input_step and self.output_step) or self.compute_dtype != "float32":  # type: ignore[attr-defined]
+            return self._with_bias(self._linear(inputs, fake_quantized(self.kernel, self._axes)))  # type: ignore[attr-defined]
+        return self._as_integers(inputs)
+
+    def _as_integers(self, inputs: Any) -> Any:
+        steps = self._kernel_steps()
+        whole = _whole(fake_quantized(self.kernel, self._axes) / self._along_kernel(steps))  # type: ignore[attr-defined]
+        sums = self._linear(_whole(inputs / self.input_step), whole)
+        products = self.input_step * steps
+        if self.use_bias:  # type: ignore[attr-defined]
+            sums += _whole(self.bias / products)  # type: ignore[attr-defined]
+        return _whole(sums * (products / self.output_step)) * self.output_step
+
+    def _linear(self, inputs: Any, kernel: Any) -> Any:
+        """The layer's own operation, without bias."""
+        raise NotImplementedError
+
+    def _kernel_steps(self) -> Any:
+        return largest_weights(self.kernel, self._axes) / 127  # type: ignore[attr-defined]
+
+    def _along_kernel(self, channels: Any) -> Any:
+        """A vector of output channels in a shape that goes with the kernel's."""
+        shape = self.kernel.shape  # type: ignore[attr-defined]
+        own = [axis % len(shape) for axis in self._axes]
+        return ops.reshape(channels, [side if axis in own else 1 for axis, side in enumerate(shape)])
+
+    def _with_bias(self, outputs: Any) -> Any:
+        if not self.use_bias:  # type: ignore[attr-defined]
+            return outputs
+        return ops.add(outputs, self._rounded_bias())
+
+    def _rounded_bias(self) -> Any:
+        bias = self.bias  # type: ignore[attr-defined]
+        if not self.input_step:
+            return bias
+        step = self.input_step * self._kernel_steps()
+        return _whole(bias / step) * step
+
+    def rounded_weights(self) -> list[np.ndarray]:
+        """The weights that it computes with: kernel, and bias if it has one."""
+        weights = [fake_quantized(ops.convert_to_tensor(self.kernel), self._axes)]  # type: ignore[attr-defined]
+        if self.use_bias:  # type: ignore[attr-defined]
+            weights.append(ops.convert_to_tensor(self._rounded_bias()))
+        return [ops.convert_to_numpy(weight) for weight in weights]
 
     def get_config(self) -> dict[str, Any]:
-        return self.plain_config() | {"input_step": self.input_step}
+        return self.plain_config() | {"input_step": self.input_step, "output_step": self.output_step}
 
     def plain_config(self) -> dict[str, Any]:
         """The config of the layer that this one is without rounding."""
         return super().get_config()  # type: ignore[misc]
 
-    def _with_bias(self, outputs: Any) -> Any:
-        if not self.use_bias:  # type: ignore[attr-defined]
-            return outputs
-        bias = self.bias  # type: ignore[attr-defined]
-        if self.input_step:
-            step = self.input_step * largest_weights(self.kernel, self._axes) / 127  # type: ignore[attr-defined]
-            bias = bias + ops.stop_gradient(ops.round(bias / step) * step - bias)
-        return ops.add(outputs, bias)
+
+def _whole(x: Any) -> Any:
+    """`x` rounded; gradients pass through."""
+    return x + ops.stop_gradient(ops.round(x) - x)
 
 
 @keras.saving.register_keras_serializable(PACKAGE)
@@ -49,8 +99,8 @@ class QuantizedConv2D(_Quantized, keras.layers.Conv2D):
 
     _axes = (-1,)
 
-    def call(self, inputs: Any) -> Any:
-        return self._with_bias(self.convolution_op(inputs, fake_quantized(self.kernel, self._axes)))
+    def _linear(self, inputs: Any, kernel: Any) -> Any:
+        return self.convolution_op(inputs, kernel)
 
 
 @keras.saving.register_keras_serializable(PACKAGE)
@@ -59,16 +109,15 @@ class QuantizedDepthwiseConv2D(_Quantized, keras.layers.DepthwiseConv2D):
 
     _axes = (-2, -1)
 
-    def call(self, inputs: Any) -> Any:
-        outputs = ops.depthwise_conv(
+    def _linear(self, inputs: Any, kernel: Any) -> Any:
+        return ops.depthwise_conv(
             inputs,
-            fake_quantized(self.kernel, self._axes),
+            kernel,
             strides=self.strides,
             padding=self.padding,
             dilation_rate=self.dilation_rate,
             data_format=self.data_format,
         )
-        return self._with_bias(outputs)
 
 
 @keras.saving.register_keras_serializable(PACKAGE)
@@ -77,17 +126,16 @@ class QuantizedConv2DTranspose(_Quantized, keras.layers.Conv2DTranspose):
 
     _axes = (-2,)
 
-    def call(self, inputs: Any) -> Any:
-        outputs = ops.conv_transpose(
+    def _linear(self, inputs: Any, kernel: Any) -> Any:
+        return ops.conv_transpose(
             inputs,
-            fake_quantized(self.kernel, self._axes),
+            kernel,
             strides=list(self.strides),
             output_padding=self.output_padding,
             padding=self.padding,
             dilation_rate=self.dilation_rate,
             data_format=self.data_format,
         )
-        return self._with_bias(outputs)
 
 
 @keras.saving.register_keras_serializable(PACKAGE)
@@ -96,8 +144,8 @@ class QuantizedDense(_Quantized, keras.layers.Dense):
 
     _axes = (-1,)
 
-    def call(self, inputs: Any) -> Any:
-        return self._with_bias(ops.matmul(inputs, fake_quantized(self.kernel, self._axes)))
+    def _linear(self, inputs: Any, kernel: Any) -> Any:
+        return ops.matmul(inputs, kernel)
 
 
 QUANTIZED: dict[type, tuple[type, tuple[int, ...]]] = {
@@ -108,8 +156,8 @@ QUANTIZED: dict[type, tuple[type, tuple[int, ...]]] = {
 }
 """Layer -> its fake-quantized form, and the axes of its kernel that run over output channels."""
 
-FLOAT = {quantized: (plain, axes) for plain, (quantized, axes) in QUANTIZED.items()}
-"""Fake-quantized layer -> its float form and those axes."""
+FLOAT = {quantized: plain for plain, (quantized, _) in QUANTIZED.items()}
+"""Fake-quantized layer -> its float form."""
 
 
 def fake_quantized(kernel: Any, axes: tuple[int, ...]) -> Any:

@@ -17,8 +17,8 @@ from keras_yolo_backbones.graph.rewrite import rebuild
 from keras_yolo_backbones.quantization.integer_form import plain_layer
 from keras_yolo_backbones.quantization.kernels import FLOAT
 from keras_yolo_backbones.quantization.layers import Converted, FakeQuant
-from keras_yolo_backbones.quantization.simulated import UNROUNDED, unrounded
 from keras_yolo_backbones.quantization.lower import tensor_names
+from keras_yolo_backbones.quantization.simulated import UNROUNDED, unrounded
 
 MARK = "Selu"
 """What a mark is called in the converted graph: an operator that no quantized network has, that tf2onnx moves
