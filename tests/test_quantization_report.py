@@ -11,7 +11,9 @@ from quantized import small
 
 import keras_yolo_backbones as kyb
 from keras_yolo_backbones.cli import main
+from keras_yolo_backbones.graph.agreement import agreement
 from keras_yolo_backbones.quantization import report
+from keras_yolo_backbones.quantization.losses import LayerLoss
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +35,12 @@ def test_a_hurt_layer_is_named(model, plan, photographs, tmp_path):
     assert found.images == 16
     assert found.worst(1)[0].name == hurt
     assert found.worst(1)[0].saturation > 0.01
-    assert f"{hurt}  ← worst" in str(found)
+    lines = str(found).splitlines()
+    assert lines[0] == "hurt.tflite against the float model, 16 images"
+    assert lines[1].endswith(" dB  P3 (output)")
+    assert lines[6].split()[-1] == hurt
+    assert len(lines) == 6 + 10
+    assert len(found.table().splitlines()) == 5 + len(found.layers)
     good = report(model, kyb.export_tflite(kyb.quantize_aware(model, plan), tmp_path / "x.tflite").path, photographs)
     named = {layer.name: layer for layer in good.layers}
     assert named[hurt].saturation < 0.001
@@ -43,6 +50,32 @@ def test_a_hurt_layer_is_named(model, plan, photographs, tmp_path):
     good.save_plot(tmp_path / "plot.png")
     assert (tmp_path / "plot.png").read_bytes().startswith(b"\x89PNG")
     assert json.loads(json.dumps(good.as_dict()))["worst"][0] == good.worst(1)[0].name
+
+
+def test_noise_is_what_arises_in_a_layer():
+    def loss(before, after):
+        found = agreement(np.float32([1.0]), np.float32([1 + 10 ** (-after / 20)]))
+        return LayerLoss.of("x", found, before, 0.0, "int8")
+
+    pad = loss(np.inf, 53.0)
+    assert (pad.drop_db, pad.added) == (pytest.approx(7.0, abs=1e-3), pytest.approx(4e-6, rel=1e-2))
+    assert loss(20.0, 17.0).added == pytest.approx(0.00995, rel=1e-3)
+    assert loss(17.0, 20.0).added == 0
+    exact = LayerLoss.of("x", agreement(np.ones(2), np.ones(2)), np.inf, 0.0, "int8")
+    assert str(exact).split() == ["exact", "0.0", "0.00%", "0.00%", "x"]
+
+
+def test_a_fake_quantized_model_is_compared_with_its_own_weights(model, plan, photographs, tmp_path):
+    """Training with labels changes weights: against the float model of before that looks like noise."""
+    aware = kyb.quantize_aware(model, plan)
+    for layer in aware.layers:
+        if hasattr(layer, "kernel"):
+            layer.kernel.assign(layer.kernel * 1.1)
+    file = kyb.export_tflite(aware, tmp_path / "trained.tflite").path
+    own, former = (report(reference, file, photographs) for reference in (aware, model))
+    assert [own.reference, former.reference] == ["trained network", "float model"]
+    assert own.levels["P3"].snr_db > former.levels["P3"].snr_db + 5
+    assert [layer.name for layer in own.layers] == [layer.name for layer in former.layers]
 
 
 def test_the_file_of_another_model_is_refused(model, photographs, tmp_path):
@@ -73,5 +106,6 @@ def test_the_command_goes_all_the_way(model, photographs, tmp_path, capsys):
     assert kyb.quantization.Plan.load(tmp_path / "out" / f"{stem}.plan.json").images == 10
     printed = capsys.readouterr().out
     assert "P5 (output)" in printed
+    assert f"{stem}.tflite against the float model, 10 images" in printed
     assert "held-out loss" in printed
     assert np.load(tmp_path / "out" / f"{stem}.checkpoints" / "distilling.npz")["arr_0"].dtype == np.uint8
