@@ -20,7 +20,12 @@ from keras_yolo_backbones.quantization.layers import Converted, FakeQuant
 from keras_yolo_backbones.quantization.lower import KERNELS, tensor_names
 from keras_yolo_backbones.quantization.ranges import Plan
 from keras_yolo_backbones.quantization.scales import Scales, carried, is_symmetric
-from keras_yolo_backbones.quantization.simulated import SIMULATED, RoundedAdd, RoundedAveragePooling2D
+from keras_yolo_backbones.quantization.simulated import (
+    SIMULATED,
+    RoundedAdd,
+    RoundedAveragePooling2D,
+    RoundedMatMul,
+)
 
 
 def apply(
@@ -136,20 +141,23 @@ class _FakeQuantization:
             return copied(node.layer, kind, **steps)
         return copied(node.layer)
 
-    def _steps(self, node: Node, kind: type) -> dict[str, float] | None:
+    def _steps(self, node: Node, kind: type) -> dict[str, Any] | None:
         """What a layer of `simulated` has to know of its tensors; `None` if its calls have different ones."""
         nodes = [other for other in self._graph.nodes if other.layer is node.layer]
         given = [self._around(other, kind) for other in nodes]
         return given[0] if all(other == given[0] for other in given) else None
 
-    def _around(self, node: Node, kind: type) -> dict[str, float]:
+    def _around(self, node: Node, kind: type) -> dict[str, Any]:
         step = self._step(node)
         if kind is RoundedAdd:
             return {"step": step}
         if kind is RoundedAveragePooling2D:
             low, _ = self._plan.range(self._names[node])
             return {"step": step, "zero_point": -128 - round(low / step)}
-        return {"step": step, "input_step": self._plan.scale(self._names[node.inputs[0].node])}
+        inputs = [self._plan.scale(self._names[value.node]) for value in node.inputs]
+        return (
+            {"step": step, "input_steps": inputs} if kind is RoundedMatMul else {"step": step, "input_step": inputs[0]}
+        )
 
     def _step(self, node: Node) -> float:
         """The step that the output of `node` is rounded to; if its operator includes a ReLU, that of the ReLU."""

@@ -5,11 +5,15 @@ The rules were found by running files in LiteRT 2.3 with XNNPACK, as phones do, 
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from typing import Any
 
 import keras
+import numpy as np
 from keras import ops
 
+from keras_yolo_backbones.blocks import MatMul
 from keras_yolo_backbones.quantization.layers import PACKAGE
 
 _NUDGE = 2.0**-15
@@ -98,10 +102,46 @@ class RoundedLeakyReLU(keras.layers.LeakyReLU):
         return super().get_config()
 
 
+@keras.saving.register_keras_serializable(PACKAGE)
+class RoundedMatMul(MatMul):
+    """A matrix product that is rounded twice, as BATCH_MATMUL does, which XNNPACK leaves to LiteRT's own kernel.
+
+    The kernel multiplies sums of integers by a factor between ½ and 1, rounds, divides by a power of two, rounds again.
+
+    Args:
+        input_steps: between the values of the two factors.
+        step: between the values that the product is rounded to.
+    """
+
+    def __init__(self, *, input_steps: Sequence[float], step: float, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.input_steps, self.step = tuple(input_steps), step
+
+    def call(self, inputs: list[Any]) -> Any:
+        exact = super().call(inputs)
+        numbers = [ops.round(x / step) for x, step in zip(inputs, self.input_steps, strict=True)]
+        first, second, result = (
+            float(np.float32(step)) for step in (*self.input_steps, self.step)
+        )  # as files hold them
+        factor, exponent = math.frexp(first * second / result)
+        once = ops.floor(ops.cast(super().call(numbers), "float64") * factor + 0.5)
+        halves = once * 2.0**exponent
+        twice = ops.sign(halves) * ops.floor(ops.abs(halves) + 0.5)
+        return exact + ops.stop_gradient(ops.cast(twice * self.step, exact.dtype) - exact)
+
+    def get_config(self) -> dict[str, Any]:
+        return super().get_config() | {"input_steps": self.input_steps, "step": self.step}
+
+    def plain_config(self) -> dict[str, Any]:
+        """The config of the layer that this one is without rounding."""
+        return super().get_config()
+
+
 SIMULATED = {
     keras.layers.Add: RoundedAdd,
     keras.layers.AveragePooling2D: RoundedAveragePooling2D,
     keras.layers.LeakyReLU: RoundedLeakyReLU,
+    MatMul: RoundedMatMul,
 }
 """Layer of a lowered model -> the layer that rounds as its operator does."""
 
