@@ -152,12 +152,12 @@ class _FakeQuantization:
         if kind is RoundedAdd:
             return {"step": step}
         if kind is RoundedAveragePooling2D:
-            low, _ = self._plan.range(self._names[node])
-            return {"step": step, "zero_point": -128 - round(low / step)}
-        inputs = [self._plan.scale(self._names[value.node]) for value in node.inputs]
-        return (
-            {"step": step, "input_steps": inputs} if kind is RoundedMatMul else {"step": step, "input_step": inputs[0]}
-        )
+            return {"step": step, "zero_point": self._plan.zero_point(self._names[node])}
+        sources = [self._names[value.node] for value in node.inputs]
+        inputs = [self._plan.scale(source) for source in sources]
+        if kind is RoundedMatMul:
+            return {"step": step, "input_steps": inputs, "zero_point": self._plan.zero_point(sources[1])}
+        return {"step": step, "input_step": inputs[0]}
 
     def _step(self, node: Node) -> float:
         """The step that the output of `node` is rounded to; if its operator includes a ReLU, that of the ReLU."""

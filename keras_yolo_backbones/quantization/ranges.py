@@ -54,6 +54,10 @@ class Plan:
         low, high = self.range(tensor)
         return (high - low) / 255
 
+    def zero_point(self, tensor: str) -> int:
+        """The int8 number that means 0 in a tensor."""
+        return -128 - round(self.range(tensor)[0] / self.scale(tensor))
+
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write it as JSON; `ExportError` if that fails, and an older file stays."""
         content = {"format": FORMAT, **dataclasses.asdict(self)}

@@ -104,37 +104,47 @@ class RoundedLeakyReLU(keras.layers.LeakyReLU):
 
 @keras.saving.register_keras_serializable(PACKAGE)
 class RoundedMatMul(MatMul):
-    """A matrix product that is rounded twice, as BATCH_MATMUL does, which XNNPACK leaves to LiteRT's own kernel.
+    """A matrix product that is rounded as BATCH_MATMUL is: mostly twice.
 
-    The kernel multiplies sums of integers by a factor between ½ and 1, rounds, divides by a power of two, rounds again.
+    XNNPACK has this operator only where 0 is 0 in the second factor, and rounds once. LiteRT's own kernel multiplies
+    sums of integers by a factor between ½ and 1, rounds, divides by a power of two, and rounds again.
 
     Args:
         input_steps: between the values of the two factors.
         step: between the values that the product is rounded to.
+        zero_point: the int8 number that means 0 in the second factor.
     """
 
-    def __init__(self, *, input_steps: Sequence[float], step: float, **kwargs: Any) -> None:
+    def __init__(self, *, input_steps: Sequence[float], step: float, zero_point: int, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.input_steps, self.step = tuple(input_steps), step
+        self.input_steps, self.step, self.zero_point = tuple(input_steps), step, zero_point
 
     def call(self, inputs: list[Any]) -> Any:
         exact = super().call(inputs)
         numbers = [ops.round(x / step) for x, step in zip(inputs, self.input_steps, strict=True)]
-        first, second, result = (
-            float(np.float32(step)) for step in (*self.input_steps, self.step)
-        )  # as files hold them
-        factor, exponent = math.frexp(first * second / result)
-        once = ops.floor(ops.cast(super().call(numbers), "float64") * factor + 0.5)
-        halves = once * 2.0**exponent
-        twice = ops.sign(halves) * ops.floor(ops.abs(halves) + 0.5)
-        return exact + ops.stop_gradient(ops.cast(twice * self.step, exact.dtype) - exact)
+        first, second, result = map(_as_in_files, (*self.input_steps, self.step))
+        sums = ops.cast(super().call(numbers), "float64")
+        factor = first * second / result
+        whole = _rounded_twice(sums, *math.frexp(factor)) if self.zero_point else ops.round(sums * factor)
+        return exact + ops.stop_gradient(ops.cast(whole * self.step, exact.dtype) - exact)
 
     def get_config(self) -> dict[str, Any]:
-        return super().get_config() | {"input_steps": self.input_steps, "step": self.step}
+        own = {"input_steps": self.input_steps, "step": self.step, "zero_point": self.zero_point}
+        return super().get_config() | own
 
     def plain_config(self) -> dict[str, Any]:
         """The config of the layer that this one is without rounding."""
         return super().get_config()
+
+
+def _as_in_files(step: float) -> float:
+    return float(np.float32(step))
+
+
+def _rounded_twice(sums: Any, factor: float, exponent: int) -> Any:
+    """`sums` times `factor` times 2 to the power of `exponent`: halves go up the first time, away from 0 the second."""
+    once = ops.floor(sums * factor + 0.5) * 2.0**exponent
+    return ops.sign(once) * ops.floor(ops.abs(once) + 0.5)
 
 
 SIMULATED = {
