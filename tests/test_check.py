@@ -7,12 +7,13 @@ import re
 from collections import Counter
 
 import keras
+import numpy as np
 import pytest
 from quantized import small
 
 import keras_yolo_backbones as kyb
 from keras_yolo_backbones.cli import main
-from keras_yolo_backbones.litert import Operator, Tensor
+from keras_yolo_backbones.litert import LiteModel, Operator, Tensor
 from keras_yolo_backbones.targets.accelerators import ACCELERATORS
 from keras_yolo_backbones.targets.refusals import objection, refusals
 from keras_yolo_backbones.targets.xnnpack import delegated
@@ -150,7 +151,7 @@ def test_rare_operators(files):
         "CONCATENATION": (
             1,
             "xnnpack takes it only with five inputs at most",
-            f"{beside}; only v8 and v10 from m on, and v7-d6, join more than five",
+            'export with target="xnnpack", which joins more than five in steps',
         ),
         "AVERAGE_POOL_2D": (
             1,
@@ -240,3 +241,24 @@ def test_mistakes(files, tmp_path):
     assert main(["check", str(files / "relu6.tflite"), "--target", "npu"]) == 2
     (tmp_path / "x.tflite").write_bytes(b"nothing")
     assert main(["check", str(tmp_path / "x.tflite"), "--target", "gpu"]) == 1
+
+
+@pytest.mark.parametrize("precision", ["int8", "float32"])
+def test_a_concat_of_many_in_a_form_for_xnnpack(photographs, tmp_path, precision):
+    keras.utils.set_random_seed(0)
+    images = keras.Input((64, 64, 3), name="images")
+    parts = [
+        keras.layers.Conv2D(4, 1, strides=8, activation="relu6", name=f"conv{place}")(images) for place in range(11)
+    ]
+    model = keras.Model(images, {"P3": keras.layers.Concatenate(name="cat")(parts)}, name="eleven")
+    options = {"precision": precision, "calibration": photographs if precision == "int8" else None}
+    plain = kyb.export_tflite(model, tmp_path / "plain.tflite", **options)
+    steps = kyb.export_tflite(model, tmp_path / "steps.tflite", target="xnnpack", **options)
+    assert (plain.manifest["operators"]["CONCATENATION"], steps.manifest["operators"]["CONCATENATION"]) == (1, 3)
+    assert delegated(plain.path).left == ["CONCATENATION"]
+    assert delegated(steps.path)[1:] == ([], 1)
+    assert steps.manifest["target"] == "xnnpack"
+    values = [LiteModel(file.path)(np.float32(photographs[:2]) / 255)["P3"] for file in (plain, steps)]
+    np.testing.assert_array_equal(*values)
+    with pytest.raises(kyb.ArgumentError, match=r"unknown target: 'npu'.* Allowed: xnnpack"):
+        kyb.export_tflite(model, tmp_path / "x.tflite", target="npu")

@@ -34,7 +34,7 @@ GROUND = (
     ("Warm-up messages", "field numbers of `PredictionLog`, protobuf's descriptors", "export/tf_serving/warmup.py"),
     ("TFLite converter", "`tf.lite`; names only from SavedModels; the text of a deprecation", "export/converter.py"),
     ("Names of TFLite tensors", "`stem.act_1/Relu6;stem.conv_1/BiasAdd` is `stem.act`", "quantization/reporting.py"),
-    ("TFLite as objects", "`tensorflow.lite.tools.flatbuffer_utils`", "fragile.py, export/passing.py"),
+    ("TFLite as objects", "`tensorflow.lite.tools.flatbuffer_utils`", "fragile.py, export/"),
     ("TFLite's schema", "`ai_edge_litert.schema_py_generated`", "fragile.py, litert.py"),
     ("Recording interpreter", "`experimental_preserve_all_tensors`, `experimental_op_resolver_type`", "fragile.py"),
     (

@@ -15,6 +15,7 @@ from keras_yolo_backbones.arena import memory
 from keras_yolo_backbones.arguments import check_model
 from keras_yolo_backbones.errors import ArgumentError, GraphError, one_of
 from keras_yolo_backbones.export.comparison import LEAST_SNR_DB, check_images, compare, least_of_simulation
+from keras_yolo_backbones.export.concats import check_target, fitted
 from keras_yolo_backbones.export.converter import INPUT_TYPES, OUTPUT_TYPES, ConversionError, check_integer, convert
 from keras_yolo_backbones.export.manifest import Artifact, describe, file_digest, make_manifest, write_manifest
 from keras_yolo_backbones.files import check_file_target, staged_pair
@@ -50,6 +51,7 @@ def export_tflite(
     least_snr_db: float | None = None,
     keep_float: Sequence[str] = (),
     outputs: str | None = None,
+    target: str | None = None,
 ) -> Artifact:
     """Write a TFLite file of batch 1 with one signature: the model's input name -> its output names.
 
@@ -74,6 +76,7 @@ def export_tflite(
         keep_float: layers that stay float in an int8 file; see `quantize_aware`, which accepts them for models that
             are trained.
         outputs: of an int8 file: `"int8"` (default), or `"float32"`, which costs one DEQUANTIZE each.
+        target: `"xnnpack"` writes a concat of more than five tensors in steps; see `concats`. The numbers are the same.
 
     Returns:
         The file and its manifest, after the file has run and agreed with the model: an int8 file also with the
@@ -87,9 +90,10 @@ def export_tflite(
     require_tensorflow()
     if not is_tfmot(model):
         check_model(model)
-    target = check_file_target(path, ".tflite")
+    file = check_file_target(path, ".tflite")
     precision = precision or ("int8" if _has_ranges(model) else "float32")
     _check_options(model, precision, calibration, method, input_type, keep_float, outputs)
+    check_target(target)
     images = tfmot_input(model) if is_tfmot(model) else image_input(model)
     size = images.sized(image_size)
     plan = as_plan(calibration, model.name)
@@ -98,12 +102,12 @@ def export_tflite(
     samples = None
     if calibration is not None and plan is None:
         samples = calibration_images(calibration, shape=size, preprocessing=images.preprocessing)
-    job = _Job(model, images, size, precision, input_type or "int8", outputs or "int8", samples, least_snr_db)
+    job = _Job(model, images, size, precision, input_type or "int8", outputs or "int8", samples, least_snr_db, target)
     if precision != "int8":
-        return job.export(target, _Form(model))
+        return job.export(file, _Form(model))
     if _has_ranges(model):
-        return job.export(target, _Form(model, simulates=True, ranges={"from": "model"}))
-    return _post_training(job, target, plan, method or DEFAULT_METHOD, keep_float)
+        return job.export(file, _Form(model, simulates=True, ranges={"from": "model"}))
+    return _post_training(job, file, plan, method or DEFAULT_METHOD, keep_float)
 
 
 class _Form(NamedTuple):
@@ -138,11 +142,13 @@ class _Job(NamedTuple):
     outputs: str
     samples: Calibration | None
     least_snr_db: float | None
+    target: str | None
 
     def export(self, target: Path, form: _Form) -> Artifact:
         """Convert `form`, check the file and publish it."""
         options: dict[str, Any] = {"samples": form.samples, "input_type": self.input_type, "outputs": self.outputs}
         content = convert(form.model, self.images.name, self.size, self.precision, **options)
+        content = fitted(content, self.target)
         with staged_pair(target) as (temporary, manifest_file):
             temporary.write_bytes(content)
             listed, runner = operators(temporary), LiteModel(temporary)
@@ -161,6 +167,7 @@ class _Job(NamedTuple):
                 **self._checked(form, runner, target.name),
                 **form.told(),
             )
+            manifest |= {"target": self.target} if self.target else {}
             manifest["sha256"]["file"] = file_digest(temporary)
             write_manifest(manifest, manifest_file)
         return Artifact(target, manifest)

@@ -136,7 +136,7 @@ _XNNPACK_CONDITIONS = (
         names("CONCATENATION"),
         lambda operator: len(operator.inputs) <= 5,  # seen; documented are 4
         "with five inputs at most",
-        "it runs beside the accelerator; only v8 and v10 from m on, and v7-d6, join more than five",
+        'export with target="xnnpack", which joins more than five in steps',
     ),
     Condition(names("SPLIT"), lambda operator: len(operator.outputs) <= 4, "with four outputs at most"),
     _UNIT_STRIDES,
