@@ -10,6 +10,7 @@ import onnxruntime
 import pytest
 from onnx import helper, numpy_helper
 
+from keras_yolo_backbones.export.onnx.averages import averages_away_from_zero
 from keras_yolo_backbones.export.onnx.editing import Editing
 from keras_yolo_backbones.export.onnx.ties import ties_up
 
@@ -66,3 +67,34 @@ def test_other_sums_are_rounded_as_ever(zero_point):
     assert error.min() > -0.5
     assert error.max() < 0.5 + 128 * 2.0**-14
     assert (error[(b == 0) & (a % 2 == 1)] == 0.5).all()
+
+
+@pytest.mark.parametrize("level", [LEVELS.ORT_ENABLE_ALL, LEVELS.ORT_DISABLE_ALL])
+@pytest.mark.parametrize("zero_point", [np.uint8(0), np.uint8(77), np.int8(0)])
+def test_ties_of_averages_go_away_from_the_integer_0_of_tflite(level, zero_point):
+    kind = helper.np_dtype_to_tensor_dtype(zero_point.dtype)
+    given = helper.make_tensor_value_info("a", kind, [1, 1, None, None])
+    made = helper.make_tensor_value_info("average", kind, [1, 1, None, None])
+    nodes = [
+        helper.make_node("DequantizeLinear", ["a", "scale", "zero"], ["a.real"]),
+        helper.make_node("AveragePool", ["a.real"], ["y"], kernel_shape=[2, 2], name="pool/AvgPool"),
+        helper.make_node("QuantizeLinear", ["y", "scale", "zero"], ["average"]),
+    ]
+    values = {"scale": np.float32(0.0173), "zero": zero_point}
+    constants = [numpy_helper.from_array(np.asarray(value), name) for name, value in values.items()]
+    graph = helper.make_graph(nodes, "averages", [given], [made], constants)
+    edit = Editing(graph)
+    averages_away_from_zero(edit)
+    edit.finish()
+    proto = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = level
+    session = onnxruntime.InferenceSession(proto.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    limits = np.iinfo(zero_point.dtype)
+    image = np.random.default_rng(0).integers(limits.min, limits.max + 1, (1, 1, 65, 65), zero_point.dtype)
+    signed = np.int32(image) - (128 if zero_point.dtype == np.uint8 else 0)
+    total = sum(signed[:, :, i : i + 64, j : j + 64] for i in (0, 1) for j in (0, 1))
+    wanted = np.where(total > 0, (total + 2) // 4, -((2 - total) // 4))
+    found = np.int32(session.run(None, {"a": image})[0]) - (128 if zero_point.dtype == np.uint8 else 0)
+    assert np.count_nonzero(total % 4 == 2) > 900
+    assert np.array_equal(found, wanted)

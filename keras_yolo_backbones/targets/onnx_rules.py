@@ -1,9 +1,11 @@
 """What runtimes ask of a quantized ONNX file, by their published rules; each rule names its source.
 
-- tensorrt: "Working with Quantized Types" of the TensorRT 10 documentation, at docs.nvidia.com/deeplearning/tensorrt
-  under inference-library/work-quantized-types: quantization is symmetric, in signed INT8; a layer runs in INT8 where
-  its inputs, weights too, come from dequantize layers; activations have one scale. Its operator page for Dequantize
-  lists no INT32 input, so biases are to be float. TensorRT itself has not been run.
+- tensorrt: "Working with Quantized Types" (docs.nvidia.com/deeplearning/tensorrt/latest/inference-library/
+  work-quantized-types.html): quantization is symmetric, in signed INT8; a layer runs in INT8 where its inputs, weights
+  too, come from dequantize layers; activations have one scale. Its page of Dequantize (docs.nvidia.com/deeplearning/
+  tensorrt/operators/docs/Dequantize.html) lists int8, fp8 and int4 as types of the input and zero points of 0 only, so
+  that int32 biases are to be float; a parser that meets one says "only activation types allowed as input to this layer"
+  (issue 14229 of github.com/microsoft/onnxruntime). TensorRT itself has not been run.
 - onnxruntime: "Quantize ONNX models" (onnxruntime.ai/docs/performance/model-optimizations/quantization): QDQ groups
   are fused to integer operators, and on x86 uint8 activations with int8 weights are the fast form. Which groups are
   fused was seen in the optimized graphs of version 1.32.0, CPU provider.

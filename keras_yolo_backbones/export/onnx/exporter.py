@@ -22,6 +22,7 @@ from keras_yolo_backbones.export.onnx.grids import SCHEMES, Grid
 from keras_yolo_backbones.export.onnx.hard_gates import hard_gates
 from keras_yolo_backbones.export.onnx.planned import check_quantization, quantized_model
 from keras_yolo_backbones.export.onnx.qdq import quantized
+from keras_yolo_backbones.export.onnx.reduced import BITS, with_reduced_kernels
 from keras_yolo_backbones.export.onnx.running import run_onnx
 from keras_yolo_backbones.export.onnx.shuffles import shuffles_channels_first
 from keras_yolo_backbones.export.onnx.stable import stabilize
@@ -50,6 +51,7 @@ def export_onnx(
     method: str | None = None,
     scheme: str = "asymmetric",
     io: str = "float32",
+    reduce_range: bool = False,
     image_size: int | tuple[int, int] | None = None,
     least_snr_db: float | None = None,
     keep_float: Sequence[str] = (),
@@ -75,6 +77,8 @@ def export_onnx(
         scheme: of an int8 file: `"asymmetric"`, uint8 activations for onnxruntime, OpenVINO and QNN; or `"symmetric"`,
             int8 activations with zero points of 0 for TensorRT, which needs a symmetric plan or model.
         io: `"float32"`, or `"int8"` for an int8 file that takes and gives the integers of its scheme.
+        reduce_range: of an int8 file: kernels of 7 bits, for x86 processors without VNNI, where onnxruntime's sums of
+            8-bit products overflow. Not the integers of the TFLite file any more.
         image_size: side or (height, width) of the calibration images, for a model that leaves them open.
         least_snr_db: the weakest agreement that passes, by default `LEAST_SNR_DB[precision]`.
         keep_float: layers that stay float in an int8 file, see `quantize_aware`.
@@ -100,11 +104,13 @@ def export_onnx(
         if value not in allowed:
             raise one_of(what, value, allowed)
     options = {"calibration": calibration, "keep_float": keep_float, "io": io, "scheme": scheme, "method": method}
-    check_quantization(model, precision, **options)
+    check_quantization(model, precision, **options, reduce_range=reduce_range)
     aware, samples = None, None
     if precision == "int8":
         aware, samples = quantized_model(model, calibration, method, scheme, image_size, keep_float)
-    written = _write(model, aware, opset=opset, layout=layout, scheme=scheme, io=io)
+        aware = with_reduced_kernels(aware) if reduce_range else aware
+    bits = BITS if reduce_range else 8
+    written = _write(model, aware, opset=opset, layout=layout, scheme=scheme, io=io, bits=bits)
     bound = LEAST_SNR_DB[precision] if least_snr_db is None else least_snr_db
     with staged_pair(target) as (temporary, manifest_file):
         temporary.write_bytes(written.proto.SerializeToString())
@@ -130,7 +136,9 @@ class _Written(NamedTuple):
     layout: str
 
 
-def _write(model: keras.Model, aware: keras.Model | None, *, opset: int, layout: str, scheme: str, io: str) -> _Written:
+def _write(
+    model: keras.Model, aware: keras.Model | None, *, opset: int, layout: str, scheme: str, io: str, bits: int
+) -> _Written:
     images = image_input(model)
     form: dict[str, Any] = {}
     grids: dict[str, Grid] = {}
@@ -140,8 +148,9 @@ def _write(model: keras.Model, aware: keras.Model | None, *, opset: int, layout:
         proto = converted(ready, images, opset=opset, layout=layout)
         stabilize(proto.graph)
     else:
-        proto, grids = quantized(aware, images, opset=opset, layout=layout, scheme=scheme, io=io)
-        form = {"scheme": scheme, "io": io, "integers": {name: grid.describe() for name, grid in grids.items()}}
+        proto, grids = quantized(aware, images, opset=opset, layout=layout, scheme=scheme, io=io, bits=bits)
+        form = {"scheme": scheme, "io": io, "kernel_bits": bits}
+        form["integers"] = {name: grid.describe() for name, grid in grids.items()}
         form |= {"float_layers": kept} if (kept := float_layers(aware)) else {}
     properties = metadata(model, layout, **({"quantization": form} if form else {}))
     proto = finished(proto, model, opset=opset, layout=layout, metadata=properties)

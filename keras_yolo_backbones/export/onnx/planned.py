@@ -26,14 +26,16 @@ def check_quantization(
     io: str,
     scheme: str,
     method: str | None,
+    reduce_range: bool,
 ) -> None:
     """Raise `ArgumentError` unless the options of int8 go together and with the model."""
     if precision != "int8":
         if is_fake_quantized(model):
             raise ArgumentError(f'{model.name!r} is fake-quantized: its file is int8; leave out precision="float32".')
-        if calibration is not None or keep_float or io != "float32" or scheme != "asymmetric" or method:
+        if calibration is not None or keep_float or io != "float32" or scheme != "asymmetric" or method or reduce_range:
             raise ArgumentError(
-                f'calibration, method, scheme, io and keep_float go with precision="int8", not {precision!r}.'
+                "calibration, method, scheme, io, reduce_range and keep_float go with "
+                f'precision="int8", not {precision!r}.'
             )
         return
     if not is_fake_quantized(model):

@@ -7,6 +7,7 @@ from typing import Any
 import keras
 
 from keras_yolo_backbones.export.onnx.activations import absorb_activations
+from keras_yolo_backbones.export.onnx.averages import averages_away_from_zero
 from keras_yolo_backbones.export.onnx.converting import converted
 from keras_yolo_backbones.export.onnx.editing import Editing
 from keras_yolo_backbones.export.onnx.grids import SCHEMES, Grid, grid_of, read_grid
@@ -15,20 +16,20 @@ from keras_yolo_backbones.export.onnx.pads import fold_pads
 from keras_yolo_backbones.export.onnx.pairs import drop_marks, marks_to_pairs, pair_moved, raw_ends
 from keras_yolo_backbones.export.onnx.shapes import constant_shapes
 from keras_yolo_backbones.export.onnx.ties import ties_up
-from keras_yolo_backbones.export.onnx.weights import quantize_weights
+from keras_yolo_backbones.export.onnx.weights import LARGEST, quantize_weights
 from keras_yolo_backbones.graph.signature import ImageInput
 from keras_yolo_backbones.graph.upsample import upsampling_as_resize
 
 
 def quantized(
-    aware: keras.Model, images: ImageInput, *, opset: int, layout: str, scheme: str, io: str
+    aware: keras.Model, images: ImageInput, *, opset: int, layout: str, scheme: str, io: str, bits: int = 8
 ) -> tuple[Any, dict[str, Grid]]:
     """A fake-quantized model as an `onnx.ModelProto` in integers, and what `quantize_graph` returns."""
     proto = converted(marked(upsampling_as_resize(aware)), images, opset=opset, layout=layout)
-    return proto, quantize_graph(proto.graph, scheme=scheme, io=io)
+    return proto, quantize_graph(proto.graph, scheme=scheme, io=io, bits=bits)
 
 
-def quantize_graph(graph: Any, *, scheme: str, io: str) -> dict[str, Grid]:
+def quantize_graph(graph: Any, *, scheme: str, io: str, bits: int = 8) -> dict[str, Grid]:
     """Turn a converted graph with marks into one in integers.
 
     Kernels are int8 with a scale a channel, biases int32 with the scale of input times kernel, every tensor that the
@@ -39,6 +40,7 @@ def quantize_graph(graph: Any, *, scheme: str, io: str) -> dict[str, Grid]:
         graph: an `onnx.GraphProto`, changed in place.
         scheme: key of `SCHEMES`.
         io: `"float32"`, or `"int8"` for integers at the input and the outputs.
+        bits: of the kernels, which are rounded to so many already.
 
     Returns:
         Name of each input and output -> its integers, of those that have them.
@@ -49,8 +51,9 @@ def quantize_graph(graph: Any, *, scheme: str, io: str) -> dict[str, Grid]:
     fold_pads(edit)
     steps = marks_to_pairs(edit, dtype)
     pair_moved(edit)
-    quantize_weights(edit, dtype, steps)
+    quantize_weights(edit, dtype, steps, largest=LARGEST[bits])
     ties_up(edit)
+    averages_away_from_zero(edit)
     absorb_activations(edit)
     drop_marks(edit)
     ends = {entry.name: _first_grid(edit, entry.name) for entry in graph.input}

@@ -12,10 +12,15 @@ from keras_yolo_backbones.export.onnx.editing import Editing, attribute, scope
 from keras_yolo_backbones.export.onnx.grids import Grid, add_dequantize, grid_of
 from keras_yolo_backbones.quantization.ranges import balanced
 
+LARGEST = {8: 127, 7: 63}
+"""Bits of a kernel -> the integer of a channel's largest weight."""
+
 _LARGEST_BIAS = 2.0**30
 
 
-def quantize_weights(edit: Editing, dtype: np.dtype, steps: Mapping[float, float] | None = None) -> None:
+def quantize_weights(
+    edit: Editing, dtype: np.dtype, steps: Mapping[float, float] | None = None, *, largest: int = 127
+) -> None:
     """Write the constants of every operator on rounded tensors as integers.
 
     A kernel's channels have been rounded already, so that its largest weight is 127 steps. A bias has the step of input
@@ -27,11 +32,12 @@ def quantize_weights(edit: Editing, dtype: np.dtype, steps: Mapping[float, float
         dtype: of the activations.
         steps: scale -> the step that it is rounded from. TFLite's converter divides biases by steps in double
             precision; by scales in float32, one in 600 biases was an integer away.
+        largest: the integer of a channel's largest weight.
     """
     for node in edit.ordered():
         axis = _output_axis(edit, node)
         if axis is not None:
-            _quantize_kernel(edit, node, axis, dtype, steps or {})
+            _quantize_kernel(edit, node, axis, dtype, steps or {}, largest)
         elif node.op_type in ("Mul", "Add", "Sub", "Div"):
             _quantize_operand(edit, node, dtype)
 
@@ -44,7 +50,9 @@ def _output_axis(edit: Editing, node: Any) -> int | None:
     return axes[node.op_type]
 
 
-def _quantize_kernel(edit: Editing, node: Any, axis: int, dtype: np.dtype, steps: Mapping[float, float]) -> None:
+def _quantize_kernel(
+    edit: Editing, node: Any, axis: int, dtype: np.dtype, steps: Mapping[float, float], most: int
+) -> None:
     source, kernel = grid_of(edit, node.input[0]), edit.constant(node.input[1])
     if source is None or kernel is None:
         return
@@ -53,13 +61,13 @@ def _quantize_kernel(edit: Editing, node: Any, axis: int, dtype: np.dtype, steps
     others = tuple(index for index in range(kernel.ndim) if index != axis)
     largest: np.ndarray = np.maximum(np.abs(kernel).max(axis=others), np.float32(1e-9))
     if bias is not None:
-        largest = np.maximum(largest, np.float32(127 * np.abs(bias) / (source.scale * _LARGEST_BIAS)))
-    scales = largest / np.float32(127)
+        largest = np.maximum(largest, np.float32(most * np.abs(bias) / (source.scale * _LARGEST_BIAS)))
+    scales = largest / np.float32(most)
     shape = [-1 if index == axis else 1 for index in range(kernel.ndim)]
-    integers = np.clip(np.rint(kernel / scales.reshape(shape)), -127, 127).astype(np.int8)
+    integers = np.clip(np.rint(kernel / scales.reshape(shape)), -most, most).astype(np.int8)
     edit.put(node, [1], _channels(edit, f"{label}.kernel", integers, scales, axis))
     if bias is not None:
-        step = steps.get(source.scale, source.scale) * np.float64(largest) / 127
+        step = steps.get(source.scale, source.scale) * np.float64(largest) / most
         whole = np.rint(np.float64(bias) / step).astype(np.int32)
         if dtype == np.int8:
             edit.put(node, [2], edit.add_constant(f"{label}.bias", np.asarray(whole * step, np.float32)))
