@@ -82,7 +82,7 @@ parity: $(STAMP)
 	$(BIN)/python zoo/parity.py $(or $(GOLDEN),$(error name the folder of golden files: make parity GOLDEN=dir)) $(ARGS)
 
 fuzz: $(STAMP)
-	$(BIN)/python -m pytest tests/test_fuzz.py --hypothesis-profile=fuzz --hypothesis-show-statistics $(ARGS)
+	$(BIN)/python -m pytest tests/test_fuzz.py tests/test_strangers.py --hypothesis-profile=fuzz --hypothesis-show-statistics $(ARGS)
 
 checkpoints: $(STAMP)
 	$(BIN)/python zoo/checkpoints.py $(and $(CHECKPOINTS),--checkpoints $(CHECKPOINTS)) $(and $(GOLDEN),--golden $(GOLDEN)) $(ARGS)

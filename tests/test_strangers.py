@@ -17,6 +17,7 @@ import keras_yolo_backbones as kyb
 from keras_yolo_backbones.cli import main
 from keras_yolo_backbones.export.manifest import read_manifest
 from keras_yolo_backbones.litert import operators
+from keras_yolo_backbones.quantization.ranges import Plan
 from keras_yolo_backbones.strangers import check_runs, read_onnx
 
 IMAGES = np.zeros((2, 32, 32, 3), np.float32)
@@ -81,6 +82,25 @@ def test_a_damaged_manifest_is_refused(folder, damage):
         event("read")
     except kyb.ExportError:
         event("refused")
+
+
+@given(damages)
+def test_a_damaged_plan_is_read_or_refused(tmp_path_factory, damage):
+    path = tmp_path_factory.getbasetemp() / "plan.json"
+    ranges = {f"stage{at}": (-0.1 * at, 1.5) for at in range(3)}
+    kernels = {"stem": (0.5, 0.25)}
+    Plan("v8-n", "minmax", 16, dict(zip(ranges, ranges, strict=True)), ranges, kernels, {"stem": (0.1, -0.1)}).save(
+        path
+    )
+    path.write_bytes(damaged(path.read_bytes(), damage))
+    try:
+        plan = Plan.load(path)
+    except kyb.CalibrationError:
+        event("refused")
+        return
+    event("read")
+    assert all(low <= 0 <= high and low < high for low, high in plan.ranges.values())
+    assert all(plan.range(tensor) for tensor in plan.tensors)
 
 
 def test_honest_files_pass(folder):
