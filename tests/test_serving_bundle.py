@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import signal
 import stat
+import struct
 import subprocess
 import sys
 import textwrap
 import time
+import zlib
 
 import numpy as np
 import pytest
@@ -104,6 +107,32 @@ def test_what_image_files_come_as(session, photographs):
     assert found.shape == (5, *LEVELS["P3"])
     with pytest.raises(kyb.ExportError, match="Unknown image file format"):
         session.run({"image_bytes": [files[0], b"no image"]}, "encoded")
+
+
+def black_png(side: int) -> bytes:
+    """A PNG of so many black pixels a side, one bit each."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", side, side, 1, 0, 0, 0, 0))
+    rows = zlib.compress(bytes((1 + -(-side // 8)) * side), 9)
+    return b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
+
+
+@pytest.mark.parametrize("signature", ["encoded", "encoded_embedding"])
+def test_a_bomb_fails_its_request_and_memory_stays_flat(session, photographs, signature):
+    """20,000 pixels a side are 1.2 GB when they are decoded, and 50 kB before."""
+    bomb, files = black_png(20_000), [tf.io.encode_png(photographs[0]).numpy()]
+    assert len(bomb) < 100_000
+    wanted = session.run({"image_bytes": files}, signature)["P5"]
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    for batch in ([bomb], [*files, bomb]) * 10:
+        with pytest.raises(kyb.ExportError, match=r"400000000. .pixels, more than"):
+            session.run({"image_bytes": batch}, signature)
+        np.testing.assert_array_equal(session.run({"image_bytes": files}, signature)["P5"], wanted)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100_000  # kB
+    assert session.run({"image_bytes": [black_png(1000)]}, signature)["P5"].shape[0] == 1
 
 
 @pytest.mark.parametrize("signature", SIGNATURES)
