@@ -42,7 +42,7 @@ def load_model(path: str | os.PathLike[str], *, compile: bool = True) -> Any:
     Raises:
         CheckpointError: there is no such file, or Keras cannot make a model of it.
     """
-    from keras_yolo_backbones.quantization import kernels  # noqa: F401
+    from keras_yolo_backbones.quantization import kernels, simulated  # noqa: F401
 
     file = Path(path)
     if not file.is_file():
