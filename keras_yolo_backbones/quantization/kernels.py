@@ -40,13 +40,12 @@ class _Quantized:
         return self._as_integers(inputs)
 
     def _as_integers(self, inputs: Any) -> Any:
+        rounded = fake_quantized(self.kernel, self._axes)  # type: ignore[attr-defined]
         steps = self._kernel_steps()
-        whole = _whole(fake_quantized(self.kernel, self._axes) / self._along_kernel(steps))  # type: ignore[attr-defined]
-        sums = self._linear(_whole(inputs / self.input_step), whole)
-        products = self.input_step * steps
+        sums = self._linear(_whole(inputs / self.input_step), _whole(rounded / self._along_kernel(steps)))
         if self.use_bias:  # type: ignore[attr-defined]
-            sums += _whole(self.bias / products)  # type: ignore[attr-defined]
-        return _whole(sums * (products / self.output_step)) * self.output_step
+            sums += self._bias_numbers()
+        return _whole(sums * (self.input_step * steps / self.output_step)) * self.output_step
 
     def _linear(self, inputs: Any, kernel: Any) -> Any:
         """The layer's own operation, without bias."""
@@ -70,8 +69,15 @@ class _Quantized:
         bias = self.bias  # type: ignore[attr-defined]
         if not self.input_step:
             return bias
-        step = self.input_step * self._kernel_steps()
-        return _whole(bias / step) * step
+        rounded = ops.cast(self._bias_numbers() * (self.input_step * self._kernel_steps()), bias.dtype)
+        return bias + ops.stop_gradient(rounded - bias)
+
+    def _bias_numbers(self) -> Any:
+        """The bias in units of input step times kernel step, whole: divided in double precision, as converters do."""
+        limits = largest_weights(fake_quantized(self.kernel, self._axes), self._axes)  # type: ignore[attr-defined]
+        bias = self.bias  # type: ignore[attr-defined]
+        numbers = ops.cast(bias, "float64") / (ops.cast(limits, "float64") / 127 * self.input_step)
+        return ops.cast(_whole(numbers), bias.dtype)
 
     def rounded_weights(self) -> list[np.ndarray]:
         """The weights that it computes with: kernel, and bias if it has one."""

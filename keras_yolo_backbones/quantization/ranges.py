@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from keras_yolo_backbones.errors import CalibrationError, shown
 from keras_yolo_backbones.files import staged
 from keras_yolo_backbones.quantization.plan_file import FORMAT, read_plan
@@ -50,8 +52,8 @@ class Plan:
         return self.ranges[self.tensors[tensor]]
 
     def scale(self, tensor: str) -> float:
-        """The step of a tensor in int8: a 255th of its range."""
-        low, high = self.range(tensor)
+        """The step of a tensor in int8: a 255th of its range, whose ends files hold as float32."""
+        low, high = (float(np.float32(end)) for end in self.range(tensor))
         return (high - low) / 255
 
     def zero_point(self, tensor: str) -> int:
