@@ -140,7 +140,6 @@ SMALLEST = (
 """The smallest network of each family."""
 
 ROUNDED_OTHERWISE = {
-    **dict.fromkeys(("v3-tiny", "v4-tiny", "v7-tiny"), "leaky_relu"),  # XNNPACK has 8 bits for a slope
     **dict.fromkeys(("v10-n", "v11-n", "v12-n", "v13-n", "v26-n"), "attention"),  # BATCH_MATMUL rounds twice
     **dict.fromkeys(("rtmdet-tiny", "ppyoloe-s"), "gate"),  # the converter rounds the bias of its convolution
     "nas-s": "sums",
@@ -164,8 +163,7 @@ def test_every_family_in_integers(name, activation, photographs, tmp_path):
     images = np.float32(photographs) / 255
     given = run_at(file.path, images, LEVELS.ORT_ENABLE_ALL)
     least = min(shares(given, LiteModel(lite.path)(images), file.manifest["integers"]).values())
-    kind = ROUNDED_OTHERWISE.get(name)
-    assert least >= (0.6 if kind and not (kind == "leaky_relu" and activation) else 0.99), least
+    assert least >= (0.6 if name in ROUNDED_OTHERWISE else 0.99), least
 
 
 def test_kernels_have_a_scale_a_channel_and_biases_that_of_input_times_kernel(graph):

@@ -12,6 +12,7 @@ from onnx import helper, numpy_helper
 
 from keras_yolo_backbones.export.onnx.averages import averages_away_from_zero
 from keras_yolo_backbones.export.onnx.editing import Editing
+from keras_yolo_backbones.export.onnx.slopes import slopes_in_256ths
 from keras_yolo_backbones.export.onnx.ties import ties_up
 
 LEVELS = onnxruntime.GraphOptimizationLevel
@@ -98,3 +99,33 @@ def test_ties_of_averages_go_away_from_the_integer_0_of_tflite(level, zero_point
     found = np.int32(session.run(None, {"a": image})[0]) - (128 if zero_point.dtype == np.uint8 else 0)
     assert np.count_nonzero(total % 4 == 2) > 900
     assert np.array_equal(found, wanted)
+
+
+@pytest.mark.parametrize("level", [LEVELS.ORT_ENABLE_ALL, LEVELS.ORT_DISABLE_ALL])
+@pytest.mark.parametrize("zero_points", [(np.uint8(128), np.uint8(27)), (np.uint8(3), np.uint8(0)), (np.int8(0),) * 2])
+@pytest.mark.parametrize(("ratio", "factors"), [(1.9396788, (497, 50)), (1.0, (256, 26)), (0.5, (128, 13))])
+def test_a_leaky_relu_multiplies_by_256ths(level, zero_points, ratio, factors):
+    kind = helper.np_dtype_to_tensor_dtype(zero_points[0].dtype)
+    values = [helper.make_tensor_value_info(name, kind, [None]) for name in ("a", "b")]
+    nodes = [
+        helper.make_node("DequantizeLinear", ["a", "a.scale", "a.zero"], ["a.real"]),
+        helper.make_node("LeakyRelu", ["a.real"], ["y"], alpha=0.1),
+        helper.make_node("QuantizeLinear", ["y", "b.scale", "b.zero"], ["b"]),
+    ]
+    constants = {"a.scale": np.float32(0.01), "b.scale": np.float32(0.01 / ratio)}
+    constants |= dict(zip(("a.zero", "b.zero"), zero_points, strict=True))
+    tensors = [numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()]
+    graph = helper.make_graph(nodes, "slopes", values[:1], values[1:], tensors)
+    edit = Editing(graph)
+    slopes_in_256ths(edit)
+    edit.finish()
+    proto = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = level
+    session = onnxruntime.InferenceSession(proto.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    limits = np.iinfo(zero_points[0].dtype)
+    a = np.arange(limits.min, limits.max + 1, dtype=zero_points[0].dtype)
+    first, second = map(int, zero_points)
+    centred = np.int32(a) - first
+    product = (centred * np.where(centred > 0, *factors) + 128) >> 8
+    assert np.array_equal(session.run(None, {"a": a})[0], np.clip(product + second, limits.min, limits.max))

@@ -15,6 +15,7 @@ from keras_yolo_backbones.export.onnx.marking import marked
 from keras_yolo_backbones.export.onnx.pads import fold_pads
 from keras_yolo_backbones.export.onnx.pairs import drop_marks, marks_to_pairs, pair_moved, raw_ends
 from keras_yolo_backbones.export.onnx.shapes import constant_shapes
+from keras_yolo_backbones.export.onnx.slopes import slopes_in_256ths
 from keras_yolo_backbones.export.onnx.ties import ties_up
 from keras_yolo_backbones.export.onnx.weights import LARGEST, quantize_weights
 from keras_yolo_backbones.graph.signature import ImageInput
@@ -54,6 +55,7 @@ def quantize_graph(graph: Any, *, scheme: str, io: str, bits: int = 8) -> dict[s
     quantize_weights(edit, dtype, steps, largest=LARGEST[bits])
     ties_up(edit)
     averages_away_from_zero(edit)
+    slopes_in_256ths(edit)
     absorb_activations(edit)
     drop_marks(edit)
     ends = {entry.name: _first_grid(edit, entry.name) for entry in graph.input}
