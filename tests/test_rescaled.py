@@ -24,9 +24,9 @@ def written(folder, network: str, **options) -> tuple[keras.Model, str]:
     return model, str(folder / "x.safetensors")
 
 
-def assert_same_weights(a: keras.Model, b: keras.Model) -> None:
+def assert_same_weights(a: keras.Model, b: keras.Model, tolerance: float = 0) -> None:
     for one, other in zip(a.get_weights(), b.get_weights(), strict=True):
-        np.testing.assert_array_equal(one, other)
+        np.testing.assert_allclose(one, other, rtol=tolerance, atol=0)
 
 
 def test_a_real_file_of_another_width(tmp_path, capsys):
@@ -83,7 +83,7 @@ def test_a_state_dict_is_recognised_by_its_shapes(tmp_path, name, options, expec
     assert expected in identity.names
     again = kyb.create(expected, input_shape=(64, 64, 3))
     kyb.load_weights(again, path)
-    assert_same_weights(model, again)
+    assert_same_weights(model, again, 3e-7)  # of YOLOX the file holds kernels for BGR in 0…255
     kyb.load_weights(kyb.create(name, input_shape=(64, 64, 3), **options), path)  # whatever it is called
     kyb.export_weights(again, tmp_path / "back.safetensors")
     back, given = load_file(tmp_path / "back.safetensors"), load_file(path)
