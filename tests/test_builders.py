@@ -291,3 +291,31 @@ def test_weights_of_any_width_go_out_and_in(tmp_path):
 def test_widths_and_depths_that_do_not_go(name, options, message):
     with pytest.raises(kyb.ArgumentError, match=message):
         kyb.create(name, input_shape=(64, 64, 3), **options)
+
+
+@pytest.mark.parametrize(
+    ("name", "stem"), [("v8-n", "stem.conv"), ("damo-t", "stem.conv"), ("rtmdet-tiny", "stem.0.conv")]
+)
+@pytest.mark.parametrize("channels", [1, 2, 4, 7])
+def test_any_number_of_channels(name, stem, channels):
+    """Only the first kernel is another."""
+    with keras.StatelessScope():
+        colour, model = (kyb.create(name, input_shape=(64, 96, count)) for count in (3, channels))
+    kernel = model.get_layer(stem).kernel.shape
+    assert kernel == (*colour.get_layer(stem).kernel.shape[:2], channels, kernel[-1])
+    assert model.output_shape == colour.output_shape
+    more = (channels - 3) * kernel[0] * kernel[1] * kernel[-1] * 32 * 48
+    assert kyb.macs(model) - kyb.macs(colour) == more
+    assert activation_memory(model) >= 64 * 96 * channels + 32 * 48 * kernel[-1]
+
+
+def test_multiples_fuse_and_export(tmp_path):
+    """Of two families of different kinds; the least int8 network that anybody builds."""
+    images = np.random.default_rng(0).random((8, 32, 32, 3), np.float32)
+    for name, options in (("v8", {"width": 0.125, "depth": 0.33}), ("yolox", {"width": 0.125, "depth": 0.33})):
+        model = kyb.create(name, input_shape=(32, 32, 3), **options)
+        fused = kyb.fuse(model)
+        for level, value in model(images).items():
+            np.testing.assert_allclose(fused(images)[level], value, rtol=1e-3, atol=1e-4)
+        file = kyb.export_tflite(model, tmp_path / f"{name}.tflite", precision="int8", calibration=images)
+        assert file.manifest["model"] == model.name == f"{name}-s-w0.125-d0.33"

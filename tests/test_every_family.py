@@ -10,6 +10,7 @@ import keras
 import numpy as np
 import pytest
 from conftest import SIDE, disturbed
+from quantized import element_types, small
 
 import keras_yolo_backbones as kyb
 from keras_yolo_backbones.families import FAMILIES
@@ -120,7 +121,8 @@ def test_one_argument_replaces_every_activation(name):
 
 @pytest.mark.parametrize(("name", "activation", "kind"), EXPORTS)
 def test_exports(tmp_path, photographs, name, activation, kind):
-    model = built(name, activation)
+    # Noise is all that the batch norms of `built` know: on photographs its values grow from stage to stage.
+    model = small(name, activation, photographs) if kind == "int8" else built(name, activation)
     if kind == "saved_model":
         artifact = kyb.export_saved_model(model, tmp_path / "model")
     elif kind == "onnx":
@@ -128,10 +130,9 @@ def test_exports(tmp_path, photographs, name, activation, kind):
         assert artifact.manifest["operators"]["Transpose"] == 1 + len(LEVELS)
     else:
         calibration = photographs if kind == "int8" else None
-        least = 1.0 if kind == "int8" else None  # random weights amplify every rounding through the depth
-        artifact = kyb.export_tflite(
-            model, tmp_path / "model.tflite", precision=kind, calibration=calibration, least_snr_db=least
-        )
+        artifact = kyb.export_tflite(model, tmp_path / "model.tflite", precision=kind, calibration=calibration)
+    if kind == "int8":
+        assert element_types(artifact.path) <= {"INT8", "INT32"}
     manifest = artifact.manifest
     assert manifest["input"]["name"] == "images"
     assert list(manifest["outputs"]) == LEVELS
@@ -140,7 +141,7 @@ def test_exports(tmp_path, photographs, name, activation, kind):
         attends = "SOFTMAX" in OPERATORS[name]
         listed = {key: count for key, count in manifest["operators"].items() if key in OPERATORS[name] or not attends}
         assert listed == OPERATORS[name]
-    assert min(manifest["agreement"][level]["snr_db"] for level in LEVELS) >= (1 if kind == "int8" else 60)
+    assert min(manifest["agreement"][level]["snr_db"] for level in LEVELS) >= (15 if kind == "int8" else 60)
 
 
 @pytest.mark.parametrize("name", SMALLEST)

@@ -10,6 +10,7 @@ import pytest
 from quantized import element_types, kernels_per_channel, outputs, small
 
 import keras_yolo_backbones as kyb
+from keras_yolo_backbones.blocks import Style, channel_attention, conv
 from keras_yolo_backbones.graph.running import run
 from keras_yolo_backbones.quantization.tfmot.engine import toolbox
 
@@ -38,6 +39,19 @@ def test_the_twin_gives_the_same_numbers(name, activation, photographs, images):
     found = twin(images, training=False)
     for level, features in run(model, images).items():
         np.testing.assert_allclose(found[level], features, atol=1e-4 * np.abs(features).max())
+
+
+def test_hard_sigmoid_and_hard_swish_have_twins():
+    """tf_keras computes a different function under the first name, and has not the second."""
+    keras.utils.set_random_seed(0)
+    inputs, style = keras.Input((16, 16, 3), name="images"), Style(activation="hard_swish")
+    x = channel_attention(conv(inputs, 8, 3, style=style, name="unit"), style=style, name="attn")
+    model = keras.Model(inputs, {"P3": conv(x, 4, style=style, name="end")})
+    model.get_layer("attn.fc").bias.assign(np.linspace(-5, 5, 8))
+    images = np.random.default_rng(0).normal(0, 4, (2, 16, 16, 3)).astype(np.float32)
+    twin = kyb.to_tf_keras(model)
+    np.testing.assert_allclose(twin(images)["P3"], model(images)["P3"], rtol=1e-5, atol=1e-6)
+    assert twin.get_layer("unit.act").output.shape[1:] == (16, 16, 8)
 
 
 def test_a_layer_without_twin_is_named(photographs):

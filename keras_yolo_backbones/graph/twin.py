@@ -14,6 +14,7 @@ from keras_yolo_backbones.errors import GraphError
 from keras_yolo_backbones.graph.copies import OnePerLayer
 from keras_yolo_backbones.graph.ir import Graph, Node, Value
 from keras_yolo_backbones.graph.read import functional, read
+from keras_yolo_backbones.graph.rewrite import rebuild
 from keras_yolo_backbones.provenance import get_provenance, set_provenance
 
 _ACTIVATIONS = {"silu": "swish"}
@@ -29,7 +30,7 @@ def to_tf_keras(model: keras.Model) -> Any:
     """A `tf_keras.Model` with the same layers, names, weights and outputs.
 
     For the tools of tensorflow-model-optimization: pruning, clustering, its own quantization. Initializers,
-    regularizers and constraints are dropped.
+    regularizers and constraints are dropped. A hard sigmoid or hard swish becomes a ReLU6 between two Rescaling layers.
 
     Args:
         model: a functional Keras 3 model; left untouched.
@@ -43,10 +44,33 @@ def to_tf_keras(model: keras.Model) -> Any:
     """
     import tf_keras
 
-    graph = read(functional(model))
+    graph = _without_hard_gates(read(functional(model)))
     twin = tf_keras.Model(*build_twin(graph), name=graph.name)
     set_provenance(twin, get_provenance(model))
     return twin
+
+
+def _without_hard_gates(graph: Graph) -> Graph:
+    """Hard sigmoid and hard swish in layers that tf_keras has too: relu6(x + 3) / 6, and x times that."""
+
+    found = {
+        node: node.layer.activation.__name__ for node in graph.nodes if isinstance(node.layer, keras.layers.Activation)
+    }
+    if not {"hard_sigmoid", "hard_silu"} & set(found.values()):
+        return graph
+
+    def rule(node: Node, args: tuple[Any, ...], _: dict[str, Any]) -> Any:
+        function, name = found.get(node), graph.label(node)
+        if function not in ("hard_sigmoid", "hard_silu"):
+            return NotImplemented
+        gate = keras.layers.Rescaling(1.0, 3.0, name=f"{name}.plus")(args[0])
+        gate = keras.layers.ReLU(max_value=6.0, name=f"{name}.relu6")(gate)
+        if function == "hard_sigmoid":
+            return keras.layers.Rescaling(1 / 6, name=name)(gate)
+        gate = keras.layers.Rescaling(1 / 6, name=f"{name}.gate")(gate)
+        return keras.layers.Multiply(name=name)([args[0], gate])
+
+    return read(rebuild(graph, rule))
 
 
 def build_twin(
