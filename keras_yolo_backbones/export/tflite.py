@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 import warnings
 from collections.abc import Sequence
@@ -14,29 +13,23 @@ import keras
 from keras_yolo_backbones.arena import memory
 from keras_yolo_backbones.arguments import check_model
 from keras_yolo_backbones.errors import ArgumentError, GraphError, one_of
-from keras_yolo_backbones.export.comparison import LEAST_SNR_DB, check_images, compare, least_of_simulation
+from keras_yolo_backbones.export.comparison import check_images
 from keras_yolo_backbones.export.concats import check_target, fitted
 from keras_yolo_backbones.export.converter import INPUT_TYPES, OUTPUT_TYPES, ConversionError, check_integer, convert
-from keras_yolo_backbones.export.manifest import Artifact, describe, file_digest, make_manifest, write_manifest
+from keras_yolo_backbones.export.manifest import Artifact, file_digest, make_manifest, write_manifest
+from keras_yolo_backbones.export.tflite_gate import Gate
 from keras_yolo_backbones.files import check_file_target, staged_pair
 from keras_yolo_backbones.graph.running import require_tensorflow
 from keras_yolo_backbones.graph.signature import ImageInput, image_input
 from keras_yolo_backbones.litert import LiteModel, operators, tally
 from keras_yolo_backbones.quantization.apply import apply
 from keras_yolo_backbones.quantization.calibration import Calibration, calibration_images
-from keras_yolo_backbones.quantization.integer_form import conversions, float_form, float_layers, is_fake_quantized
+from keras_yolo_backbones.quantization.integer_form import conversions, float_layers, is_fake_quantized
 from keras_yolo_backbones.quantization.planning import DEFAULT_METHOD, lowered, plan_lowered
 from keras_yolo_backbones.quantization.ranges import Plan, as_plan
 from keras_yolo_backbones.quantization.tfmot.engine import is_tfmot, tfmot_input
 
 PRECISIONS = ("float32", "float16", "dynamic", "int8")
-
-_SIMULATION = "fake-quantized model"
-_FLOAT = "fake-quantized model without its rounding"
-_ADVICE = (
-    "Check that the weights are trained and finite and that the calibration images look like those in use; "
-    "least_snr_db=… sets another bound."
-)
 
 
 def export_tflite(
@@ -182,27 +175,12 @@ class _Job(NamedTuple):
             self.samples[:4] if self.samples is not None else [check_images(self.size, self.images.preprocessing.range)]
         )
         checked_on = f"{len(batches)} calibration images" if self.samples is not None else "1 random image"
-
-        def against(model: keras.Model, reference: str, least: float | None) -> dict[str, Any]:
-            bound = -math.inf if least is None else least
-            options: dict[str, Any] = {"reference_name": reference, "least_snr_db": bound, "advice": _ADVICE}
-            found = compare(model, runner, batches, what=what, **options)
-            return {"agreement": found, "checked_on": checked_on, "least_snr_db": least, "reference": reference}
-
-        given = self.least_snr_db
-        if form.model is not self.model or not form.simulates:
-            found = against(self.model, "model", LEAST_SNR_DB[self.precision] if given is None else given)
-            if form.simulates:
-                least = least_of_simulation(found["agreement"])
-                simulated = against(form.model, _SIMULATION, least if given is None else min(least, given))
-                found["fake_quantized_agreement"] = describe(**simulated)
-            return found
-        if is_tfmot(self.model):  # simulates some of the rounding only, and has no float twin
-            return against(self.model, _SIMULATION, LEAST_SNR_DB["int8"] if given is None else given)
-        floats = against(float_form(self.model), _FLOAT, None)
-        least = least_of_simulation(floats["agreement"])
-        found = against(self.model, _SIMULATION, least if given is None else given)
-        return found | {"float_agreement": describe(**floats)}
+        gate = Gate(runner, batches, checked_on, what, self.least_snr_db)
+        if not form.simulates:
+            return gate.follows(self.model, self.precision)
+        if form.model is self.model:
+            return gate.is_simulated_by(self.model)
+        return gate.follows(self.model, self.precision, form.model)
 
 
 def _post_training(job: _Job, target: Path, plan: Plan | None, method: str, keep_float: Sequence[str]) -> Artifact:
