@@ -13,10 +13,12 @@ from keras_yolo_backbones.arena import Buffer, arena, extent, memory, most_alive
 from keras_yolo_backbones.benchmark import noise
 from keras_yolo_backbones.fragile import bare_interpreter
 from keras_yolo_backbones.quantization.memory import predicted_memory
-from keras_yolo_backbones.targets.micro import micro_report
+from keras_yolo_backbones.targets.micro import installed, micro_report
 
 sys.path.insert(0, str(ROOT / "tflite"))
 import benchmark
+
+needs_micro = pytest.mark.skipif(not installed(), reason="tflite-micro has wheels for Linux on x86-64 only")
 
 
 def pools(side: int, tmp_path):
@@ -66,6 +68,7 @@ def test_the_memory_of_a_file(tmp_path):
     }
 
 
+@needs_micro
 def test_int8_memory_is_known_before_the_export(model, photographs, tmp_path):
     artifact = kyb.export_tflite(model, tmp_path / "v8.tflite", precision="int8", calibration=photographs)
     need, found = predicted_memory(model), artifact.manifest["memory"]
@@ -76,6 +79,7 @@ def test_int8_memory_is_known_before_the_export(model, photographs, tmp_path):
     assert need["micro_arena"] == pytest.approx(micro["arena_total_bytes"], rel=0.05)
 
 
+@needs_micro
 @pytest.mark.slow
 @pytest.mark.parametrize("activation", ["relu6", None])
 @pytest.mark.parametrize("name", ["v3-tiny", "v5-n", "v7-tiny", "v9-t", "yolox-nano", "damo-ns"])
