@@ -13,7 +13,7 @@ TFLite Micro's interpreter, and LiteRT for XNNPACK. `devices.json` has more of i
 
 - **U55, U85**: Vela's estimate in ms for an Ethos-U55 with 128 or 256 multiply-accumulates a cycle at 500 MHz and an
   Ethos-U85 with 512 at 1 GHz, in the systems that Vela assumes by default. Vela says itself that it is an estimate; use
-  it to compare networks. Where operators stay on the CPU, their time is not in it; their number is behind a `+`.
+  it to compare networks. Where operators stay on the CPU, their time is not in it; their number is after a `+`.
 - **U55 SRAM**: what Vela plans on an Ethos-U55-256, activations and scratch.
 - **arena**: of TFLite Micro, with all that it keeps; "–" where it was not run.
 - **XNNPACK**: the share of the operators, and in how many parts.

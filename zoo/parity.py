@@ -1,4 +1,4 @@
-"""Compare every network with the original's golden outputs and parameter counts: `make parity GOLDEN=dir`.
+"""Compare every network with the original's golden outputs, parameters and MACs: `make parity GOLDEN=dir`.
 
 One row a golden file: the worst level and its error, max|ours − original| / max|original|, as built and fused. The
 bound is 1e-5. Where float32 exceeds it, both run again in float64, which leaves the original's own rounding alone; that
@@ -24,8 +24,17 @@ import keras
 from rich.console import Console
 from rich.table import Table
 
+from keras_yolo_backbones.graph.cost import macs
 from keras_yolo_backbones.graph.fuse import fuse
 from keras_yolo_backbones.registry import create, variants
+
+
+class Counts(NamedTuple):
+    """Trainable parameters with and without the context block, and multiply-accumulates of a 640×640 image."""
+
+    parameters: int
+    without_top: int
+    macs: int
 
 
 class Row(NamedTuple):
@@ -38,7 +47,7 @@ class Row(NamedTuple):
         single: that error in float32.
         fused: the same of the fused network.
         double: the larger of both in float64, `None` where float32 was enough.
-        parameters: trainable parameters with and without the context block.
+        counts: what was counted of it, `None` where the original's numbers are not there.
         seconds: how long it took.
         faults: what is wrong, empty if nothing is.
     """
@@ -49,7 +58,7 @@ class Row(NamedTuple):
     single: float
     fused: float
     double: float | None
-    parameters: tuple[int, int] | None
+    counts: Counts | None
     seconds: float
     faults: list[str]
 
@@ -59,10 +68,10 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("golden", type=Path, help="folder with the golden files")
     parser.add_argument("pattern", nargs="?", default="*", help="which of them, such as 'v8_*'")
-    parser.add_argument("--reference", type=Path, help="reference.json; beside or above the golden files by default")
+    parser.add_argument("--reference", type=Path, help="folder of reference*.json; that of the golden files by default")
     args = parser.parse_args()
     console = Console(width=None if sys.stdout.isatty() else 120)
-    counts = read_counts(args.reference or find_reference(args.golden))
+    counts = read_counts(args.reference or args.golden)
     files = [path for path in sorted(args.golden.glob("*.npz")) if fnmatch.fnmatch(path.stem, args.pattern)]
     known = variants()
     foreign = [path.stem for path in files if golden.network_name(path.stem) not in known]
@@ -86,23 +95,19 @@ def main() -> int:
     return 0 if rows and not failed and not missing else 1
 
 
-def find_reference(folder: Path) -> Path | None:
-    """`reference.json` in the folder or above it."""
-    return next((path for path in (folder / "reference.json", folder.parent / "reference.json") if path.exists()), None)
-
-
-def read_counts(path: Path | None) -> dict[str, tuple[int, int]]:
-    """Network -> the original's parameters with and without its context block."""
-    if path is None:
-        return {}
-    rows = json.loads(path.read_text())["rows"]
+def read_counts(folder: Path) -> dict[str, Counts]:
+    """Network -> what the original has, by all `reference*.json` in the folder and above it."""
+    files = [*folder.glob("reference*.json"), *folder.parent.glob("reference*.json")]
+    rows = [row for file in files for row in json.loads(file.read_text())["rows"]]
     return {
-        golden.network_name(f"{row['family']}_{row['size']}"): (row["params"], row["params_without_top"])
+        golden.network_name(f"{row['family']}_{row['size']}"): Counts(
+            row["params"], row["params_without_top"], row["macs_640_total"]
+        )
         for row in rows
     }
 
 
-def check(path: Path, counts: dict[str, tuple[int, int]]) -> Row:
+def check(path: Path, counts: dict[str, Counts]) -> Row:
     """Run one golden file."""
     start = time.monotonic()
     keras.backend.clear_session()
@@ -115,12 +120,14 @@ def check(path: Path, counts: dict[str, tuple[int, int]]) -> Row:
         bound = golden.bound(path.stem)
         if not double <= bound:
             faults.append(f"{level} is off by {double:.1e}, more than {bound:.0e}")
-    parameters = None
+    counted = None
     if network in counts and not path.stem.endswith("@large"):
-        parameters = count(network), count(network, spp=False)
-        if parameters != counts[network]:
-            faults.append(f"parameters {parameters}, the original has {counts[network]}")
-    return Row(path.stem, network, level, single, fused, double, parameters, time.monotonic() - start, faults)
+        counted = count(network)
+        wrong = [name for name in Counts._fields if getattr(counted, name) != getattr(counts[network], name)]
+        faults += [
+            f"{name} {getattr(counted, name)}, the original has {getattr(counts[network], name)}" for name in wrong
+        ]
+    return Row(path.stem, network, level, single, fused, double, counted, time.monotonic() - start, faults)
 
 
 def worst(measured: golden.Golden, network: str, **options: Any) -> tuple[str, float, float]:
@@ -131,19 +138,33 @@ def worst(measured: golden.Golden, network: str, **options: Any) -> tuple[str, f
     return level, errors[level], max(fused.values())
 
 
-def count(network: str, **options: Any) -> int:
-    """Trainable parameters of a network with all its levels."""
-    model = create(network, input_shape=(128, 128, 3), **options)
-    return sum(int(keras.ops.size(variable)) for variable in model.trainable_variables)
+def count(network: str) -> Counts:
+    """What a network with all its levels has."""
+    whole, without = (create(network, input_shape=(640, 640, 3), **options) for options in ({}, {"spp": False}))
+    parameters = [
+        sum(int(keras.ops.size(variable)) for variable in model.trainable_variables) for model in (whole, without)
+    ]
+    return Counts(*parameters, macs(whole))
 
 
 def table(rows: list[Row]) -> Table:
     """All rows, the failed ones in red."""
-    columns = "golden file", "network", "level", "float32", "fused", "float64", "parameters", "without top", "seconds"
+    columns = (
+        "golden file",
+        "network",
+        "level",
+        "float32",
+        "fused",
+        "float64",
+        "parameters",
+        "without top",
+        "MACs",
+        "seconds",
+    )
     shown = Table(*columns, box=None, pad_edge=False)
     for row in rows:
         double = f"{row.double:.1e}" if row.double is not None else ""
-        counted = [f"{count:,}" for count in row.parameters] if row.parameters else ["", ""]
+        counted = [f"{count:,}" for count in row.counts] if row.counts else ["", "", ""]
         cells = (
             row.file,
             row.network,
