@@ -121,8 +121,8 @@ def _try_onnx(path: Path) -> None:
         kinds = {"tensor(float)": np.float32, "tensor(int8)": np.int8, "tensor(uint8)": np.uint8}
         fed: dict[str, np.ndarray] = {}
         for entry in session.get_inputs():
-            # Open sides are those of a batch or an image: 64 px suit every network.
-            sides = [side if isinstance(side, int) else (1, 64)[at > 0] for at, side in enumerate(entry.shape)]
+            # Open sides are those of a batch or an image: 128 px suit every stride.
+            sides = [side if isinstance(side, int) else (1, 128)[at > 0] for at, side in enumerate(entry.shape)]
             fed[entry.name] = np.zeros(_bounded(sides), kinds[entry.type])
         session.run(None, fed)
 
