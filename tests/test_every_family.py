@@ -66,7 +66,7 @@ def case(name: str, activation: str | None, *rest: str, slow: bool = False) -> p
     return pytest.param(name, activation, *rest, marks=marks, id="-".join([name, activation or "own", *rest]))
 
 
-MODELS = [case(name, activation) for name in SMALLEST for activation in (None, "relu6")]
+MODELS = [case(name, activation, slow=activation is None) for name in SMALLEST for activation in (None, "relu6")]
 EXPORTS = [
     case(name, activation, kind, slow=(activation, kind) != ("relu6", "float32"))
     for name in SMALLEST

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import golden
 import keras
@@ -16,6 +17,9 @@ from keras_yolo_backbones.families import FAMILIES
 from keras_yolo_backbones.registry import find
 
 FILES = sorted(path.stem for path in (golden.DATA / "golden").glob("*.npz"))
+SLOW = re.compile(r"v8_[^n].*|v8_n-p6|v10_s|(?!v8_n|12_n).*@large")
+"""Golden files that say little more than those of the smallest networks, or larger images; `make parity` has them too."""
+
 ORIGINALS = json.loads((golden.DATA / "originals.json").read_text())
 
 
@@ -23,7 +27,9 @@ def load(file: str) -> golden.Golden:
     return golden.load(golden.DATA / "golden" / f"{file}.npz")
 
 
-@pytest.mark.parametrize("file", FILES)
+@pytest.mark.parametrize(
+    "file", [pytest.param(file, marks=[pytest.mark.slow] * bool(SLOW.fullmatch(file))) for file in FILES]
+)
 def test_outputs_equal_the_original(file):
     measured = load(file)
     model = golden.build(measured, golden.network_name(file), dtype="float64")

@@ -16,7 +16,7 @@ from keras_yolo_backbones.quantization.kernels import QuantizedConv2D, fake_quan
 from keras_yolo_backbones.quantization.layers import FakeQuant
 from keras_yolo_backbones.quantization.simulated import RoundedAdd
 
-FAST = [("v8-n", "relu6"), ("v8-n", "silu"), ("v6-n", "relu6"), ("v11-n", "relu6")]
+FAST = [("v8-n", "silu"), ("v11-n", "relu6")]
 SMALLEST = (
     *("v3-tiny", "v4-tiny", "v4-scaled-csp", "v5-n", "v5-5.0-s", "v6-n", "v7-tiny", "v8-n", "v9-t", "v10-n"),
     *("v11-n", "v12-n", "v12-turbo-n", "v26-n", "yolox-nano", "v6-mbla-s", "v6-lite-s", "v13-n", "nas-s"),

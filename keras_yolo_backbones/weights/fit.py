@@ -89,8 +89,9 @@ def fit_original(model: keras.Model, variant: Variant, checkpoint: Checkpoint, s
     layout = layout_for(variant, tensors)
     found, foreign = slots(model, layout)
     _check_fused(model, found, checkpoint, tensors)
-    if not checkpoint.facts.fused and folded_biases(tensors.shapes):
-        tensors = Unfolded(tensors, network_of(variant).epsilon)
+    folded = folded_biases(tensors.shapes, {slot.key for slot in found})
+    if folded and not checkpoint.facts.fused:
+        tensors = Unfolded(tensors, folded, network_of(variant).epsilon)
     if checkpoint.facts.fused:
         found = [dataclasses.replace(slot, key=found_under(slot.key, tensors.shapes)) for slot in found]
     if adapt_stem:
@@ -113,11 +114,6 @@ def _check_fused(model: keras.Model, found: list[Slot], checkpoint: Checkpoint, 
     if checkpoint.facts.fused and any(slot.variable.name == "moving_variance" for slot in found):
         raise checkpoint.source.error(
             "the file is fused: its batch norms are folded into the convolutions. Load it into kyb.fuse(model)."
-        )
-    if folded_biases(tensors.shapes) and not any(slot.variable.name == "moving_variance" for slot in found):
-        raise ArgumentError(
-            f"model {model.name!r} is fused, the file is so only in part: load it into the model that this one was "
-            "made from, then fuse that."
         )
     fused = [s for s in found if s.key.endswith("conv.bias") and s.key.replace("conv.bias", "bn.weight") in tensors]
     if fused:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 
 import numpy as np
 
@@ -16,12 +16,13 @@ class Unfolded(Mapping[str, np.ndarray]):
 
     Args:
         tensors: of the file; `"stem.conv.weight"` and `"stem.conv.bias"` without `"stem.bn.weight"`.
+        folded: the biases, from `folded_biases`.
         epsilon: of the network's batch norms.
     """
 
-    def __init__(self, tensors: Tensors, epsilon: float):
+    def __init__(self, tensors: Tensors, folded: Iterable[str], epsilon: float):
         self._tensors, self._epsilon = tensors, epsilon
-        self._norms = {norm: bias for bias in folded_biases(tensors.shapes) for norm in _norm_of(bias)}
+        self._norms = {norm: bias for bias in folded for norm in _norm_of(bias)}
         hidden = set(self._norms.values())
         self.shapes = {key: shape for key, shape in tensors.shapes.items() if key not in hidden}
         self.shapes |= {norm: tensors.shapes[bias] for norm, bias in self._norms.items()}
@@ -44,10 +45,15 @@ class Unfolded(Mapping[str, np.ndarray]):
         return len(self.shapes)
 
 
-def folded_biases(shapes: Mapping[str, tuple[int, ...]]) -> list[str]:
-    """Biases of convolutions whose batch norm is missing, where others have theirs."""
+def folded_biases(shapes: Mapping[str, tuple[int, ...]], wanted: Container[str]) -> list[str]:
+    """Biases of convolutions whose batch norm is missing, where others have theirs.
+
+    Args:
+        shapes: of the file's tensors.
+        wanted: the keys that the model asks for: a convolution may have a bias and no batch norm from the start.
+    """
     biases = [key for key in shapes if key.endswith(".conv.bias") and f"{key.removesuffix('bias')}weight" in shapes]
-    found = [key for key in biases if not any(norm in shapes for norm in _norm_of(key))]
+    found = [key for key in biases if not any(norm in shapes for norm in _norm_of(key)) and _norm_of(key)[0] in wanted]
     return found if any(key.endswith(".bn.running_var") for key in shapes) else []
 
 
