@@ -18,7 +18,7 @@ from keras_yolo_backbones.registry import find
 
 FILES = sorted(path.stem for path in (golden.DATA / "golden").glob("*.npz"))
 SLOW = re.compile(r"v8_[^n].*|v8_n-p6|v10_s|(?!v8_n|12_n).*@large")
-"""Golden files that say little more than those of the smallest networks, or larger images; `make parity` has them too."""
+"""Golden files that say little more than those of the smallest networks; `make parity` has them too."""
 
 ORIGINALS = json.loads((golden.DATA / "originals.json").read_text())
 

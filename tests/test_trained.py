@@ -276,7 +276,7 @@ def test_a_partly_fused_file_goes_into_a_model_that_is_not_fused(tmp_path):
     for each in (model, kyb.fuse(model)):
         for level, output in each(golden.images, training=False).items():
             assert relative_error(keras.ops.convert_to_numpy(output), golden.levels[level]) < 2e-5
-    with pytest.raises(kyb.ArgumentError, match="is fused: the file has a batch norm where .* then fuse that"):
+    with pytest.raises(kyb.ArgumentError, match=r"is fused: the file has a batch norm where .* then fuse that"):
         kyb.load_weights(kyb.fuse(model), path)
 
 

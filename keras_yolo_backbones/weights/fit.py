@@ -10,6 +10,7 @@ import keras
 import numpy as np
 
 from keras_yolo_backbones.errors import ArgumentError
+from keras_yolo_backbones.families import Layout
 from keras_yolo_backbones.registry import Variant, find
 from keras_yolo_backbones.weights.channels import adapted, stem_keys
 from keras_yolo_backbones.weights.layouts import layout_for, network_of
@@ -88,7 +89,7 @@ def fit_original(model: keras.Model, variant: Variant, checkpoint: Checkpoint, s
     tensors, rest = _named(checkpoint, variant, strict)
     layout = layout_for(variant, tensors)
     found, foreign = slots(model, layout)
-    _check_fused(model, found, checkpoint, tensors)
+    _check_fused(model, found, checkpoint, tensors, layout)
     folded = folded_biases(tensors.shapes, {slot.key for slot in found})
     if folded and not checkpoint.facts.fused:
         tensors = Unfolded(tensors, folded, network_of(variant).epsilon)
@@ -109,16 +110,22 @@ def fit_original(model: keras.Model, variant: Variant, checkpoint: Checkpoint, s
     )
 
 
-def _check_fused(model: keras.Model, found: list[Slot], checkpoint: Checkpoint, tensors: Tensors | Unfolded) -> None:
+def _check_fused(
+    model: keras.Model, found: list[Slot], checkpoint: Checkpoint, tensors: Tensors | Unfolded, layout: Layout
+) -> None:
     """Batch norms are folded away in both, the file and the model, or in neither."""
     if checkpoint.facts.fused and any(slot.variable.name == "moving_variance" for slot in found):
         raise checkpoint.source.error(
             "the file is fused: its batch norms are folded into the convolutions. Load it into kyb.fuse(model)."
         )
-    fused = [s for s in found if s.key.endswith("conv.bias") and s.key.replace("conv.bias", "bn.weight") in tensors]
+    fused = [
+        s.path for s in found if s.key.endswith("conv.bias") and s.key.replace("conv.bias", "bn.weight") in tensors
+    ]
+    if not fused and not any(slot.variable.name == "moving_variance" for slot in found):
+        fused = [key for key in tensors if key.endswith(".bn.running_var") and layout.holds(key)]
     if fused:
         raise ArgumentError(
-            f"model {model.name!r} is fused: the file has a batch norm where {fused[0].path} is. Load into the model "
+            f"model {model.name!r} is fused: the file has a batch norm where {fused[0]} is. Load into the model "
             "it was made from, then fuse that."
         )
 
