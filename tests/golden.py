@@ -27,6 +27,7 @@ DEEP = (
     "rtmdet_x",
     "v3_spp@large",
     "v3u_spp@large",
+    "v6_lite-l",
     "v4_base@large",
     "v4_csp",
     "v4_csp@large",
