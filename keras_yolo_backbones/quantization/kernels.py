@@ -10,10 +10,10 @@ import numpy as np
 from keras import ops
 from keras.quantizers import fake_quant_with_min_max_vars
 
-from keras_yolo_backbones.quantization.layers import PACKAGE
+from keras_yolo_backbones.quantization.layers import PACKAGE, Rounding
 
 
-class _Quantized:
+class _Quantized(Rounding):
     """What the layers below share.
 
     In training the kernel is rounded, and the bias where its step is known. Otherwise, where all steps are known, the
@@ -27,6 +27,7 @@ class _Quantized:
     """
 
     _axes: tuple[int, ...]
+    _own = ("input_step", "output_step")
 
     def __init__(
         self, *args: Any, input_step: float | None = None, output_step: float | None = None, **kwargs: Any
@@ -35,16 +36,17 @@ class _Quantized:
         self.input_step, self.output_step = input_step, output_step
 
     def call(self, inputs: Any, training: bool | None = None) -> Any:
+        kernel = fake_quantized(self.kernel, self._axes)  # type: ignore[attr-defined]
         if training or not (self.input_step and self.output_step) or self.compute_dtype != "float32":  # type: ignore[attr-defined]
-            return self._with_bias(self._linear(inputs, fake_quantized(self.kernel, self._axes)))  # type: ignore[attr-defined]
-        return self._as_integers(inputs)
+            outputs = self._linear(inputs, kernel)
+            return ops.add(outputs, self._rounded_bias(kernel)) if self.use_bias else outputs  # type: ignore[attr-defined]
+        return self._as_integers(inputs, kernel)
 
-    def _as_integers(self, inputs: Any) -> Any:
-        rounded = fake_quantized(self.kernel, self._axes)  # type: ignore[attr-defined]
+    def _as_integers(self, inputs: Any, kernel: Any) -> Any:
         steps = self._kernel_steps()
-        sums = self._linear(_whole(inputs / self.input_step), _whole(rounded / self._along_kernel(steps)))
+        sums = self._linear(_whole(inputs / self.input_step), _whole(kernel / self._along_kernel(steps)))
         if self.use_bias:  # type: ignore[attr-defined]
-            sums += self._bias_numbers()
+            sums += self._bias_numbers(kernel)
         return _whole(sums * (self.input_step * steps / self.output_step)) * self.output_step
 
     def _linear(self, inputs: Any, kernel: Any) -> Any:
@@ -60,38 +62,27 @@ class _Quantized:
         own = [axis % len(shape) for axis in self._axes]
         return ops.reshape(channels, [side if axis in own else 1 for axis, side in enumerate(shape)])
 
-    def _with_bias(self, outputs: Any) -> Any:
-        if not self.use_bias:  # type: ignore[attr-defined]
-            return outputs
-        return ops.add(outputs, self._rounded_bias())
-
-    def _rounded_bias(self) -> Any:
+    def _rounded_bias(self, kernel: Any) -> Any:
         bias = self.bias  # type: ignore[attr-defined]
         if not self.input_step:
             return bias
-        rounded = ops.cast(self._bias_numbers() * (self.input_step * self._kernel_steps()), bias.dtype)
+        rounded = ops.cast(self._bias_numbers(kernel) * (self.input_step * self._kernel_steps()), bias.dtype)
         return bias + ops.stop_gradient(rounded - bias)
 
-    def _bias_numbers(self) -> Any:
+    def _bias_numbers(self, kernel: Any) -> Any:
         """The bias in units of input step times kernel step, whole: divided in double precision, as converters do."""
-        limits = largest_weights(fake_quantized(self.kernel, self._axes), self._axes)  # type: ignore[attr-defined]
+        limits = largest_weights(kernel, self._axes)
         bias = self.bias  # type: ignore[attr-defined]
         numbers = ops.cast(bias, "float64") / (ops.cast(limits, "float64") / 127 * self.input_step)
         return ops.cast(_whole(numbers), bias.dtype)
 
     def rounded_weights(self) -> list[np.ndarray]:
         """The weights that it computes with: kernel, and bias if it has one."""
-        weights = [fake_quantized(ops.convert_to_tensor(self.kernel), self._axes)]  # type: ignore[attr-defined]
+        kernel = fake_quantized(ops.convert_to_tensor(self.kernel), self._axes)  # type: ignore[attr-defined]
+        weights = [kernel]
         if self.use_bias:  # type: ignore[attr-defined]
-            weights.append(ops.convert_to_tensor(self._rounded_bias()))
+            weights.append(ops.convert_to_tensor(self._rounded_bias(kernel)))
         return [ops.convert_to_numpy(weight) for weight in weights]
-
-    def get_config(self) -> dict[str, Any]:
-        return self.plain_config() | {"input_step": self.input_step, "output_step": self.output_step}
-
-    def plain_config(self) -> dict[str, Any]:
-        """The config of the layer that this one is without rounding."""
-        return super().get_config()  # type: ignore[misc]
 
 
 def _whole(x: Any) -> Any:

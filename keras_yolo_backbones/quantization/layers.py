@@ -17,6 +17,20 @@ _SPEED = 100.0
 """How many times faster than weights the learned ends of a range move."""
 
 
+class Rounding:
+    """What layers share that take the place of a plain layer and round as its integer operator does."""
+
+    _own: tuple[str, ...]
+    """The arguments that the plain layer lacks."""
+
+    def get_config(self) -> dict[str, Any]:
+        return self.plain_config() | {name: getattr(self, name) for name in self._own}
+
+    def plain_config(self) -> dict[str, Any]:
+        """The config of the layer that this one is without rounding."""
+        return super().get_config()  # type: ignore[misc]
+
+
 @keras.saving.register_keras_serializable(PACKAGE)
 class FakeQuant(keras.layers.Layer):
     """Rounds a tensor to the 256 values that int8 has for a range; gradients pass through inside the range.

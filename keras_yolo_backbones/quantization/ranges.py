@@ -18,6 +18,12 @@ from keras_yolo_backbones.quantization.plan_file import FORMAT, read_plan
 Range = tuple[float, float]
 
 
+def step(bounds: Range) -> float:
+    """A 255th of a range in double precision, as TFLite's converter computes with it; files hold ends as float32."""
+    low, high = (float(np.float32(end)) for end in bounds)
+    return (high - low) / 255
+
+
 @dataclasses.dataclass(frozen=True)
 class Plan:
     """Ranges for int8.
@@ -52,9 +58,8 @@ class Plan:
         return self.ranges[self.tensors[tensor]]
 
     def scale(self, tensor: str) -> float:
-        """The step of a tensor in int8: a 255th of its range, whose ends files hold as float32."""
-        low, high = (float(np.float32(end)) for end in self.range(tensor))
-        return (high - low) / 255
+        """The step of a tensor in int8, see `step`."""
+        return step(self.range(tensor))
 
     def zero_point(self, tensor: str) -> int:
         """The int8 number that means 0 in a tensor."""

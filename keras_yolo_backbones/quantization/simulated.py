@@ -14,14 +14,14 @@ import numpy as np
 from keras import ops
 
 from keras_yolo_backbones.blocks import MatMul
-from keras_yolo_backbones.quantization.layers import PACKAGE
+from keras_yolo_backbones.quantization.layers import PACKAGE, Rounding
 
 _NUDGE = 2.0**-15
 """In steps: about the error of float32. Less would not decide a tie, more would decide what is only close to one."""
 
 
 @keras.saving.register_keras_serializable(PACKAGE)
-class RoundedAdd(keras.layers.Add):
+class RoundedAdd(Rounding, keras.layers.Add):
     """A sum of two whose ties are rounded up, as integers are.
 
     Scales that are multiples of each other are common (6/255 and 12/255 in a network with ReLU6). Then many sums are
@@ -31,6 +31,8 @@ class RoundedAdd(keras.layers.Add):
         step: between the values that the sum is rounded to.
     """
 
+    _own = ("step",)
+
     def __init__(self, *, step: float, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.step = step
@@ -38,16 +40,9 @@ class RoundedAdd(keras.layers.Add):
     def call(self, inputs: Any) -> Any:
         return super().call(inputs) + self.step * _NUDGE
 
-    def get_config(self) -> dict[str, Any]:
-        return super().get_config() | {"step": self.step}
-
-    def plain_config(self) -> dict[str, Any]:
-        """The config of the layer that this one is without rounding."""
-        return super().get_config()
-
 
 @keras.saving.register_keras_serializable(PACKAGE)
-class RoundedAveragePooling2D(keras.layers.AveragePooling2D):
+class RoundedAveragePooling2D(Rounding, keras.layers.AveragePooling2D):
     """An average whose ties are rounded away from the middle of the range, as AVERAGE_POOL_2D does.
 
     The operator divides the sum of the int8 numbers and rounds half away from zero. Of the averages of 2×2 values a
@@ -58,6 +53,8 @@ class RoundedAveragePooling2D(keras.layers.AveragePooling2D):
         zero_point: the int8 number that means 0.
     """
 
+    _own = ("step", "zero_point")
+
     def __init__(self, *args: Any, step: float, zero_point: int, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.step, self.zero_point = step, zero_point
@@ -66,22 +63,17 @@ class RoundedAveragePooling2D(keras.layers.AveragePooling2D):
         average = super().call(inputs)
         return average + ops.sign(average / self.step + self.zero_point) * (self.step * _NUDGE)
 
-    def get_config(self) -> dict[str, Any]:
-        return super().get_config() | {"step": self.step, "zero_point": self.zero_point}
-
-    def plain_config(self) -> dict[str, Any]:
-        """The config of the layer that this one is without rounding."""
-        return super().get_config()
-
 
 @keras.saving.register_keras_serializable(PACKAGE)
-class RoundedLeakyReLU(keras.layers.LeakyReLU):
+class RoundedLeakyReLU(Rounding, keras.layers.LeakyReLU):
     """A leaky ReLU between two scales whose two factors are whole multiples of 1/256, as XNNPACK's are.
 
     Args:
         input_step: between the values of the input.
         step: between the values that the output is rounded to.
     """
+
+    _own = ("input_step", "step")
 
     def __init__(self, negative_slope: float = 0.3, *, input_step: float, step: float, **kwargs: Any) -> None:
         super().__init__(negative_slope, **kwargs)
@@ -94,16 +86,9 @@ class RoundedLeakyReLU(keras.layers.LeakyReLU):
         exact = super().call(inputs)
         return exact + ops.stop_gradient(rounded - exact)
 
-    def get_config(self) -> dict[str, Any]:
-        return super().get_config() | {"input_step": self.input_step, "step": self.step}
-
-    def plain_config(self) -> dict[str, Any]:
-        """The config of the layer that this one is without rounding."""
-        return super().get_config()
-
 
 @keras.saving.register_keras_serializable(PACKAGE)
-class RoundedMatMul(MatMul):
+class RoundedMatMul(Rounding, MatMul):
     """A matrix product that is rounded as BATCH_MATMUL is: mostly twice.
 
     XNNPACK has this operator only where 0 is 0 in the second factor, and rounds once. LiteRT's own kernel multiplies
@@ -114,6 +99,8 @@ class RoundedMatMul(MatMul):
         step: between the values that the product is rounded to.
         zero_point: the int8 number that means 0 in the second factor.
     """
+
+    _own = ("input_steps", "step", "zero_point")
 
     def __init__(self, *, input_steps: Sequence[float], step: float, zero_point: int, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -127,14 +114,6 @@ class RoundedMatMul(MatMul):
         factor = first * second / result
         whole = _rounded_twice(sums, *math.frexp(factor)) if self.zero_point else ops.round(sums * factor)
         return exact + ops.stop_gradient(ops.cast(whole * self.step, exact.dtype) - exact)
-
-    def get_config(self) -> dict[str, Any]:
-        own = {"input_steps": self.input_steps, "step": self.step, "zero_point": self.zero_point}
-        return super().get_config() | own
-
-    def plain_config(self) -> dict[str, Any]:
-        """The config of the layer that this one is without rounding."""
-        return super().get_config()
 
 
 def _as_in_files(step: float) -> float:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from keras_yolo_backbones.export.onnx.editing import Editing
+from keras_yolo_backbones.quantization.ranges import step
 
 SCHEMES = {"asymmetric": np.dtype(np.uint8), "symmetric": np.dtype(np.int8)}
 """Scheme -> type of the activations. onnxruntime computes in integers on x86 only where they are uint8."""
@@ -51,12 +52,6 @@ class Grid:
     def describe(self) -> dict[str, Any]:
         """As a manifest says it."""
         return {"dtype": self.dtype.name, "scale": self.scale, "zero_point": self.zero_point}
-
-
-def step(ends: tuple[float, float]) -> float:
-    """The step of a range in double precision, as TFLite's converter computes with it; files hold it as float32."""
-    low, high = (float(np.float32(end)) for end in ends)
-    return (high - low) / 255
 
 
 def constants(edit: Editing, grid: Grid, tensor: str) -> list[str]:

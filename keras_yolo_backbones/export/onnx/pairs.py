@@ -8,8 +8,9 @@ import numpy as np
 
 from keras_yolo_backbones.errors import ArgumentError
 from keras_yolo_backbones.export.onnx.editing import Editing, attribute, scope
-from keras_yolo_backbones.export.onnx.grids import Grid, add_pair, grid_of, step
+from keras_yolo_backbones.export.onnx.grids import Grid, add_pair, grid_of
 from keras_yolo_backbones.export.onnx.marking import MARK, read_mark
+from keras_yolo_backbones.quantization.ranges import step
 
 MOVES = {
     *("Concat", "MaxPool", "Resize", "Reshape", "Transpose", "Slice", "Split", "Squeeze", "Unsqueeze", "Flatten"),
