@@ -18,6 +18,23 @@ from keras_yolo_backbones.export.onnx.ties import ties_up
 LEVELS = onnxruntime.GraphOptimizationLevel
 
 
+def edited(name, nodes, inputs, outputs, constants, change) -> onnx.ModelProto:
+    """A model of these nodes and named constants after `change` has edited its graph."""
+    tensors = [numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()]
+    graph = helper.make_graph(nodes, name, inputs, outputs, tensors)
+    edit = Editing(graph)
+    change(edit)
+    edit.finish()
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+
+
+def opened(proto, level=LEVELS.ORT_ENABLE_ALL) -> onnxruntime.InferenceSession:
+    """The model in onnxruntime."""
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = level
+    return onnxruntime.InferenceSession(proto.SerializeToString(), options, providers=["CPUExecutionProvider"])
+
+
 def summed(steps: tuple[float, float, float], zero_point: np.generic) -> onnx.ModelProto:
     """Integers `a` and `b` in, and the integer of their sum out; steps of the three."""
     kind = helper.np_dtype_to_tensor_dtype(zero_point.dtype)
@@ -28,14 +45,8 @@ def summed(steps: tuple[float, float, float], zero_point: np.generic) -> onnx.Mo
         helper.make_node("Add", ["a.real", "b.real"], ["y"]),
         helper.make_node("QuantizeLinear", ["y", "y.scale", "zero"], ["sum"]),
     ]
-    scales = {f"{name}.scale": np.float32(step / 255) for name, step in zip("aby", steps, strict=True)}
-    constants = [numpy_helper.from_array(np.asarray(value), name) for name, value in scales.items()]
-    constants.append(numpy_helper.from_array(np.asarray(zero_point), "zero"))
-    graph = helper.make_graph(nodes, "sums", values[:2], values[2:], constants)
-    edit = Editing(graph)
-    ties_up(edit)
-    edit.finish()
-    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+    constants = {f"{name}.scale": np.float32(step / 255) for name, step in zip("aby", steps, strict=True)}
+    return edited("sums", nodes, values[:2], values[2:], constants | {"zero": zero_point}, ties_up)
 
 
 @pytest.mark.parametrize("level", [LEVELS.ORT_ENABLE_ALL, LEVELS.ORT_DISABLE_ALL])
@@ -43,10 +54,7 @@ def summed(steps: tuple[float, float, float], zero_point: np.generic) -> onnx.Mo
 @pytest.mark.parametrize("halves", [(1, 1), (1, 2), (2, 1), (3, 2), (1, 4)])
 def test_ties_go_up_as_in_tflite(level, zero_point, halves):
     """`halves`: how many halves of the sum's step the steps of a and b are, as ReLU6 makes them."""
-    options = onnxruntime.SessionOptions()
-    options.graph_optimization_level = level
-    proto = summed((3.0 * halves[0], 3.0 * halves[1], 6.0), zero_point)
-    session = onnxruntime.InferenceSession(proto.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    session = opened(summed((3.0 * halves[0], 3.0 * halves[1], 6.0), zero_point), level)
     most, zero = int(np.iinfo(zero_point.dtype).max), int(zero_point)
     a, b = np.array(list(itertools.product(range(most - zero + 1), repeat=2))).T
     wanted = np.minimum((halves[0] * a + halves[1] * b + 1) // 2 + zero, most)
@@ -58,8 +66,7 @@ def test_ties_go_up_as_in_tflite(level, zero_point, halves):
 @pytest.mark.parametrize("zero_point", [np.uint8(0), np.uint8(128)])
 def test_other_sums_are_rounded_as_ever(zero_point):
     """Only one of two steps is half of the sum's: ties are where the other is zero, and nothing else changes sides."""
-    proto = summed((3.0, 3.33, 6.0), zero_point)
-    session = onnxruntime.InferenceSession(proto.SerializeToString(), providers=["CPUExecutionProvider"])
+    session = opened(summed((3.0, 3.33, 6.0), zero_point))
     a, b = np.array(list(itertools.product(range(128), repeat=2))).T
     fed = {name: (value + int(zero_point)).astype(np.uint8) for name, value in (("a", a), ("b", b))}
     (given,) = session.run(None, fed)
@@ -81,16 +88,8 @@ def test_ties_of_averages_go_away_from_the_integer_0_of_tflite(level, zero_point
         helper.make_node("AveragePool", ["a.real"], ["y"], kernel_shape=[2, 2], name="pool/AvgPool"),
         helper.make_node("QuantizeLinear", ["y", "scale", "zero"], ["average"]),
     ]
-    values = {"scale": np.float32(0.0173), "zero": zero_point}
-    constants = [numpy_helper.from_array(np.asarray(value), name) for name, value in values.items()]
-    graph = helper.make_graph(nodes, "averages", [given], [made], constants)
-    edit = Editing(graph)
-    averages_away_from_zero(edit)
-    edit.finish()
-    proto = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
-    options = onnxruntime.SessionOptions()
-    options.graph_optimization_level = level
-    session = onnxruntime.InferenceSession(proto.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    constants = {"scale": np.float32(0.0173), "zero": zero_point}
+    session = opened(edited("averages", nodes, [given], [made], constants, averages_away_from_zero), level)
     limits = np.iinfo(zero_point.dtype)
     image = np.random.default_rng(0).integers(limits.min, limits.max + 1, (1, 1, 65, 65), zero_point.dtype)
     signed = np.int32(image) - (128 if zero_point.dtype == np.uint8 else 0)
@@ -114,15 +113,7 @@ def test_a_leaky_relu_multiplies_by_256ths(level, zero_points, ratio, factors):
     ]
     constants = {"a.scale": np.float32(0.01), "b.scale": np.float32(0.01 / ratio)}
     constants |= dict(zip(("a.zero", "b.zero"), zero_points, strict=True))
-    tensors = [numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()]
-    graph = helper.make_graph(nodes, "slopes", values[:1], values[1:], tensors)
-    edit = Editing(graph)
-    slopes_in_256ths(edit)
-    edit.finish()
-    proto = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
-    options = onnxruntime.SessionOptions()
-    options.graph_optimization_level = level
-    session = onnxruntime.InferenceSession(proto.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    session = opened(edited("slopes", nodes, values[:1], values[1:], constants, slopes_in_256ths), level)
     limits = np.iinfo(zero_points[0].dtype)
     a = np.arange(limits.min, limits.max + 1, dtype=zero_points[0].dtype)
     first, second = map(int, zero_points)
