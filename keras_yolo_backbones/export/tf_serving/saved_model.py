@@ -17,6 +17,7 @@ from keras_yolo_backbones.errors import ArgumentError, one_of
 from keras_yolo_backbones.export.comparison import LEAST_SNR_DB
 from keras_yolo_backbones.export.function import save_signatures
 from keras_yolo_backbones.export.manifest import Artifact, computed_in, file_digest, make_manifest, write_manifest
+from keras_yolo_backbones.export.tf_serving.operators import fusable
 from keras_yolo_backbones.export.tf_serving.server import IMAGE, check_server_files, server_flags, write_server_files
 from keras_yolo_backbones.export.tf_serving.session import ServingSession
 from keras_yolo_backbones.export.tf_serving.signature_check import CHECKED_ON, check_signatures
@@ -98,7 +99,7 @@ def export_saved_model(
         served = recast(served, PRECISIONS[precision])
     with scratch(folder) as work:
         temporary = work / "version"
-        save_signatures(build_signatures(served, images, names, xla=xla, max_pixels=max_pixels), temporary)
+        save_signatures(build_signatures(fusable(served), images, names, xla=xla, max_pixels=max_pixels), temporary)
         stabilize(temporary)
         with ServingSession(temporary) as session:
             bound = min(_bound(model), _bound(served))
