@@ -134,3 +134,10 @@ def table() -> str:
 
 def test_contributing_shows_the_same_table():
     assert f"```\n{table()}\n```" in (ROOT / "CONTRIBUTING.md").read_text()
+
+
+def test_a_family_can_be_read_beside_the_figure_of_its_paper():
+    files = [file for file in (ROOT / PACKAGE / "families").glob("*.py") if file.stem != "__init__"]
+    lines = {file.stem: len(file.read_text().splitlines()) for file in files}
+    assert len(lines) >= 17
+    assert {name: count for name, count in lines.items() if count > 150} == {}

@@ -1,7 +1,7 @@
 """What the networks are made of. Imports only `keras`, so that they build under every backend."""
 
 from keras_yolo_backbones.blocks.attention import AREA_HEAD, a2c2f, attention, psa, scaled_a2c2f
-from keras_yolo_backbones.blocks.c3k2 import C3K, SLIM, C3k2Stage, c3k2_trunk
+from keras_yolo_backbones.blocks.c3k2 import C3K, SLIM, C3k2Stage, c3k2_trunk, grouped_trunk
 from keras_yolo_backbones.blocks.channel_attention import channel_attention, squeeze_excitation
 from keras_yolo_backbones.blocks.conv import conv, depthwise, grouped_conv, pad, separable, split_conv
 from keras_yolo_backbones.blocks.csp import (
@@ -33,7 +33,7 @@ from keras_yolo_backbones.blocks.pooling import (
     sppcspc,
     sppf,
 )
-from keras_yolo_backbones.blocks.rep import rep_branches, rep_conv, rep_depthwise, rep_vgg
+from keras_yolo_backbones.blocks.rep import rep_branches, rep_conv, rep_depthwise, rep_sum, rep_vgg
 from keras_yolo_backbones.blocks.shared_norm import bottleneck_csp, sppcsp
 from keras_yolo_backbones.blocks.shuffle import halves, interleaved
 from keras_yolo_backbones.blocks.style import ACTIVATIONS, Style, check_activation
@@ -77,6 +77,7 @@ __all__ = [
     "elan",
     "gelan",
     "grouped_conv",
+    "grouped_trunk",
     "halve",
     "halves",
     "interleaved",
@@ -98,6 +99,7 @@ __all__ = [
     "rep_conv",
     "rep_csp",
     "rep_depthwise",
+    "rep_sum",
     "rep_vgg",
     "sppcspc",
     "squeeze_excitation",

@@ -8,8 +8,8 @@ from typing import NamedTuple
 
 import keras
 
-from keras_yolo_backbones.blocks.conv import conv
-from keras_yolo_backbones.blocks.csp import Unit, bottleneck, c2f, c3
+from keras_yolo_backbones.blocks.conv import conv, grouped_conv, split_conv
+from keras_yolo_backbones.blocks.csp import Unit, bottleneck, c2f, c2f_links, c3, concat, merge
 from keras_yolo_backbones.blocks.style import Style
 
 SLIM = partial(bottleneck, expansion=0.5)
@@ -54,4 +54,25 @@ def c3k2_trunk(
         x = conv(x, down, 3, stride=2, style=style, name=f"down{level}")
         x = c2f(x, channels, repeats, hidden=hidden, unit=unit, style=style, name=f"stage{level}")
         levels[f"P{level}"] = x
+    return levels
+
+
+def grouped_trunk(
+    images: keras.KerasTensor, stem: int, stages: Mapping[int, C3k2Stage], *, style: Style
+) -> dict[str, keras.KerasTensor]:
+    """`c3k2_trunk` with the second conv in two groups and the third in four; their inputs come as that many parts."""
+    levels = {}
+    parts = split_conv(images, stem, 3, stride=style.stem_stride, style=style, name="stem")
+    for level, (down, channels, hidden, repeats, unit) in stages.items():
+        name = f"stage{level}"
+        parts = grouped_conv(parts, down, 3, stride=2, style=style, name=f"down{level}")
+        x = concat(parts, style=style, name=f"down{level}")
+        links = c2f_links(x, hidden, repeats, unit=unit, style=style, name=name)
+        if level == max(stages):
+            levels[f"P{level}"] = merge(links, channels, close="cv2", style=style, name=name)
+        else:
+            parts = split_conv(
+                concat(links, style=style, name=name), channels, parts=4, style=style, name=f"{name}.cv2"
+            )
+            levels[f"P{level}"] = concat(parts, style=style, name=f"{name}.cv2")
     return levels

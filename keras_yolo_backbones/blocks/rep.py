@@ -5,6 +5,7 @@ from __future__ import annotations
 import keras
 
 from keras_yolo_backbones.blocks.conv import conv, depthwise
+from keras_yolo_backbones.blocks.csp import add
 from keras_yolo_backbones.blocks.style import Style
 
 
@@ -33,6 +34,11 @@ def rep_branches(
         conv(x, channels, 3, stride=stride, activate=False, style=style, name=f"{name}.rbr_dense"),
         conv(x, channels, 1, stride=stride, activate=False, style=style, name=f"{name}.rbr_1x1"),
     ]
+
+
+def rep_sum(x: keras.KerasTensor, channels: int, *, stride: int = 1, style: Style, name: str) -> keras.KerasTensor:
+    """`rep_branches`, summed: (batch, ⌈height / stride⌉, ⌈width / stride⌉, channels), without activation."""
+    return add(*rep_branches(x, channels, stride=stride, style=style, name=name), style=style, name=name)
 
 
 def rep_conv(x: keras.KerasTensor, channels: int, *, style: Style, name: str) -> keras.KerasTensor:

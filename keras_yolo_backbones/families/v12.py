@@ -11,24 +11,19 @@ Release cls is the classifiers': as 1.0, with a batch norm epsilon of its own.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import partial
 
 import keras
 
 from keras_yolo_backbones.blocks import (
     AREA_HEAD,
-    C3k2Stage,
     Style,
     a2c2f,
-    c2f_links,
     c3k2_trunk,
-    concat,
     conv_down,
-    grouped_conv,
-    merge,
+    grouped_trunk,
     scaled_a2c2f,
-    split_conv,
 )
 from keras_yolo_backbones.families.frame import origins
 from keras_yolo_backbones.families.frame.c3k2 import SIZES as SIZES_11
@@ -92,27 +87,6 @@ def network(
         x = down(x, channels, style=style, name=f"down{level}")
         x = scale.stage(x, channels, repeats, areas=areas, position=position, style=style, name=f"stage{level}")
         levels[f"P{level}"] = x
-    return levels
-
-
-def grouped_trunk(
-    images: keras.KerasTensor, stem: int, stages: Mapping[int, C3k2Stage], *, style: Style
-) -> dict[str, keras.KerasTensor]:
-    """`c3k2_trunk` with the second conv in two groups and the third in four; their inputs come as that many parts."""
-    levels = {}
-    parts = split_conv(images, stem, 3, stride=style.stem_stride, style=style, name="stem")
-    for level, (down, channels, hidden, repeats, unit) in stages.items():
-        name = f"stage{level}"
-        parts = grouped_conv(parts, down, 3, stride=2, style=style, name=f"down{level}")
-        x = concat(parts, style=style, name=f"down{level}")
-        links = c2f_links(x, hidden, repeats, unit=unit, style=style, name=name)
-        if level == max(stages):
-            levels[f"P{level}"] = merge(links, channels, close="cv2", style=style, name=name)
-        else:
-            parts = split_conv(
-                concat(links, style=style, name=name), channels, parts=4, style=style, name=f"{name}.cv2"
-            )
-            levels[f"P{level}"] = concat(parts, style=style, name=f"{name}.cv2")
     return levels
 
 

@@ -13,10 +13,10 @@ from functools import partial
 
 import keras
 
-from keras_yolo_backbones.blocks import Style, add, c3, pad
+from keras_yolo_backbones.blocks import Style, add, c3, grouped_trunk, pad
 from keras_yolo_backbones.families.frame import origins
 from keras_yolo_backbones.families.frame.family import Family, Release
-from keras_yolo_backbones.families.v12 import SIZES_TURBO, grouped_trunk, layout_turbo
+from keras_yolo_backbones.families.v12 import SIZES_TURBO, layout_turbo
 from keras_yolo_backbones.families.v12 import network as area_network
 
 

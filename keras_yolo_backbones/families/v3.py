@@ -20,18 +20,17 @@ from keras_yolo_backbones.blocks import (
     Pooling,
     Style,
     bottleneck,
-    conv,
     darknet_trunk,
-    halve,
     largest_first,
-    max_pool,
     pools,
     residuals,
     two_convs,
 )
+from keras_yolo_backbones.families import v3_tiny
 from keras_yolo_backbones.families.frame import origins
 from keras_yolo_backbones.families.frame.family import Family, Release
 from keras_yolo_backbones.families.frame.layout import Layout, numbered
+from keras_yolo_backbones.families.v3_tiny import Tiny, last_pool_darknet, last_pool_torch
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,33 +41,10 @@ class Darknet:
     top: int = 5
 
 
-@dataclasses.dataclass(frozen=True)
-class Tiny:
-    """The tiny network has one size."""
-
-    top: int = 5
-
-
 SIZES = {"base": Darknet(), "spp": Darknet(context=True), "tiny": Tiny()}
-
-TINY = {0: 16, 1: 32, 2: 64, 3: 128, 4: 256, 5: 512}
-"""Level -> channels of its one conv."""
 
 LEAKY = Style(activation="leaky_relu", epsilon=1e-5, momentum=0.95)
 SILU = Style(activation="silu", epsilon=1e-3, momentum=0.97)
-
-
-def last_pool_darknet(x: keras.KerasTensor, *, style: Style, name: str) -> keras.KerasTensor:
-    """2×2 max pool of stride 1, with −∞ beyond the bottom and right edge."""
-    return max_pool(x, 2, style=style, name=name)
-
-
-def last_pool_torch(x: keras.KerasTensor, *, style: Style, name: str) -> keras.KerasTensor:
-    """The same with zeros beyond the edge, which win over negative features."""
-    x = keras.layers.ZeroPadding2D(
-        ((0, 1), (0, 1)), data_format="channels_last", name=f"{name}.pad", dtype=style.dtype
-    )(x)
-    return keras.layers.MaxPooling2D(2, strides=1, data_format="channels_last", name=name, dtype=style.dtype)(x)
 
 
 def network(
@@ -83,7 +59,7 @@ def network(
 ) -> dict[str, keras.KerasTensor]:
     """All levels of one YOLOv3 backbone; the last three arguments are what tells the releases apart."""
     if isinstance(spec, Tiny):
-        return tiny(images, style, last_pool)
+        return v3_tiny.network(images, style, last_pool)
     unit = partial(bottleneck, kernels=kernels, expansion=0.5)
     levels = darknet_trunk(images, 32, DARKNET53, stage=partial(residuals, unit=unit), style=style)
     if spp and spec.context:
@@ -92,22 +68,10 @@ def network(
     return levels
 
 
-def tiny(images: keras.KerasTensor, style: Style, last_pool: Callable) -> dict[str, keras.KerasTensor]:
-    """One conv a level, a max pool between two levels."""
-    levels, x = {}, images
-    for level, channels in TINY.items():
-        if level == 1 and style.stem_stride == 1:
-            x = max_pool(x, 2, style=style, name="down1.pool")
-        elif level:
-            x = halve(x, style=style, name=f"down{level}")
-        x = levels[f"P{level}"] = conv(x, channels, 3, style=style, name=f"stage{level}")
-    return levels | {"P5": last_pool(x, style=style, name="last_pool")}
-
-
 def darknet_layout(spec: Darknet | Tiny) -> Layout:
     """The cfg's layer numbers; pools, routes and shortcuts count."""
     if isinstance(spec, Tiny):
-        return Layout({f"stage{level}": f"{2 * level}" for level in TINY})
+        return Layout({f"stage{level}": f"{2 * level}" for level in v3_tiny.STAGES})
     modules: list[str | None] = ["stem"]
     for level, (_, repeats) in DARKNET53.items():
         modules.append(f"down{level}")
@@ -120,7 +84,7 @@ def darknet_layout(spec: Darknet | Tiny) -> Layout:
 def torch_layout(spec: Darknet | Tiny) -> Layout:
     """The YAML file's layer numbers; a stage is one layer, a list unless it has only one unit."""
     if isinstance(spec, Tiny):
-        return Layout({f"stage{level}": f"model.{2 * level}" for level in TINY})
+        return Layout({f"stage{level}": f"model.{2 * level}" for level in v3_tiny.STAGES})
     prefixes = {"stem": "model.0", "top": "model.11", "spp": "model.12"}
     for level in DARKNET53:
         prefixes[f"down{level}"] = f"model.{2 * level - 1}"

@@ -23,23 +23,21 @@ from keras_yolo_backbones.blocks import (
     Style,
     bottleneck,
     bottleneck_csp,
-    concat,
     conv,
-    conv_down,
     cross_stage,
     darknet_trunk,
-    halve,
     largest_first,
     residuals,
-    split_conv,
     sppcsp,
     sppcspc,
     sppf,
     two_convs,
 )
+from keras_yolo_backbones.families import v4_scaled, v4_tiny
 from keras_yolo_backbones.families.frame import origins
 from keras_yolo_backbones.families.frame.family import Family, Release
 from keras_yolo_backbones.families.frame.layout import Layout, numbered
+from keras_yolo_backbones.families.v4_tiny import Tiny
 
 UNIT = partial(bottleneck, kernels=(1, 3))
 NARROW_UNIT = partial(bottleneck, kernels=(1, 3), expansion=0.5)
@@ -55,13 +53,6 @@ def leaky_spp(x: keras.KerasTensor, channels: int, *, style: Style, name: str) -
     x = sppf(x, channels, pooling=largest_first, style=style, name=name)
     x = conv(x, 1024, 3, style=style, name=f"{name}.after.cv1")
     return conv(x, channels, style=style, name=f"{name}.after.cv2")
-
-
-@dataclasses.dataclass(frozen=True)
-class Tiny:
-    """The tiny network has one size."""
-
-    top: int = 5
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,23 +80,20 @@ SIZES = {
 
 scaled_stage = partial(bottleneck_csp, unit=UNIT)
 scaled = partial(Csp, stage=scaled_stage, first=scaled_stage, context=sppcsp)
-P5 = {1: (64, 1), 2: (128, 3), 3: (256, 15), 4: (512, 15), 5: (1024, 7)}
-
 SCALED_SIZES = {
     "csp": scaled(first=plain, stages=DARKNET53),
-    "p5": scaled(stages=P5),
-    "p6": scaled(stages=P5 | {6: (1024, 7)}),
-    "p7": scaled(stages=P5 | {6: (1024, 7), 7: (1024, 7)}, width=1.25),
+    "p5": scaled(stages=v4_scaled.P5),
+    "p6": scaled(stages=v4_scaled.P6),
+    "p7": scaled(stages=v4_scaled.P7, width=1.25),
 }
 
 STYLE = Style(activation="mish", epsilon=1e-5, momentum=0.95)
-SCALED_STYLE = Style(activation="mish", epsilon=1e-3, momentum=0.97)
 
 
 def network(images: keras.KerasTensor, spec: Csp | Tiny, style: Style, *, spp: bool) -> dict[str, keras.KerasTensor]:
     """All levels of one YOLOv4 backbone."""
     if isinstance(spec, Tiny):
-        return tiny(images, style.activated("leaky_relu"))
+        return v4_tiny.network(images, style.activated("leaky_relu"))
     stages = {level: (int(channels * spec.width), repeats) for level, (channels, repeats) in spec.stages.items()}
     levels = darknet_trunk(images, int(32 * spec.width), stages, stage=spec.stage, first=spec.first, style=style)
     if spp:
@@ -114,37 +102,11 @@ def network(images: keras.KerasTensor, spec: Csp | Tiny, style: Style, *, spp: b
     return levels
 
 
-def tiny(images: keras.KerasTensor, style: Style) -> dict[str, keras.KerasTensor]:
-    """Two strided convs, three blocks with max pools between, one conv."""
-    levels = {}
-    x = conv(images, 32, 3, stride=style.stem_stride, style=style, name="stem")
-    x = conv_down(x, 64, style=style, name="down2")
-    for level, channels in {2: 64, 3: 128, 4: 256}.items():
-        x, inner = tiny_block(x, channels, style=style, name=f"stage{level}")
-        levels[f"P{level}"] = x if level < 4 else inner
-        x = halve(x, style=style, name=f"down{level + 1}")
-    return levels | {"P5": conv(x, 512, 3, style=style, name="stage5")}
-
-
-def tiny_block(
-    x: keras.KerasTensor, channels: int, *, style: Style, name: str
-) -> tuple[keras.KerasTensor, keras.KerasTensor]:
-    """Four convs, the two in the middle on half the channels; returns the concat of first and last, and the last."""
-    first, second = split_conv(x, channels, 3, style=style, name=f"{name}.cv1")
-    a = conv(second, channels // 2, 3, style=style, name=f"{name}.cv2")
-    b = conv(a, channels // 2, 3, style=style, name=f"{name}.cv3")
-    inner = conv(concat([b, a], style=style, name=f"{name}.inner"), channels, style=style, name=f"{name}.cv4")
-    return concat([first, second, inner], style=style, name=name), inner
-
-
 def layout(spec: Csp | Tiny) -> Layout:
     """The cfg's layer numbers; pools, routes and shortcuts count."""
     if isinstance(spec, Tiny):
-        modules: list[str | None] = ["stem", "down2"]
-        for s in ("stage2", "stage3", "stage4"):
-            modules += [f"{s}.cv1", None, f"{s}.cv2", f"{s}.cv3", None, f"{s}.cv4", None, None]
-        return Layout(numbered([*modules, "stage5"]))
-    modules = ["stem"]
+        return v4_tiny.layout()
+    modules: list[str | None] = ["stem"]
     for level, (_, repeats) in spec.stages.items():
         s, crossed = f"stage{level}", level > 1 or spec.first is not plain
         links = f"{s}.m" if crossed else s
@@ -158,14 +120,6 @@ def layout(spec: Csp | Tiny) -> Layout:
     else:
         modules += ["spp.cv2", None, "spp.cv1", "spp.cv3", "spp.cv4", *pools, "spp.cv5", "spp.cv6", None, "spp.cv7"]
     return Layout(numbered(modules))
-
-
-def scaled_layout(spec: Csp) -> Layout:
-    """The YAML file's layer numbers; a stage is one layer."""
-    prefixes = {"stem": "model.0", "stage1.0": "model.2", "spp": f"model.{2 * spec.top + 1}"}
-    for level in spec.stages:
-        prefixes |= {f"down{level}": f"model.{2 * level - 1}", f"stage{level}": f"model.{2 * level}"}
-    return Layout(prefixes)
 
 
 v4 = Family(
@@ -182,9 +136,9 @@ v4 = Family(
         "scaled": Release(
             network=network,
             sizes=SCALED_SIZES,
-            style=SCALED_STYLE,
+            style=v4_scaled.STYLE,
             origin=origins.SCALED_V4,
-            layout=scaled_layout,
+            layout=v4_scaled.layout,
             published=origins.SCALED_V4_NETWORKS,
         ),
     },

@@ -20,59 +20,17 @@ from functools import partial
 import keras
 
 from keras_yolo_backbones.blocks import (
-    LearnedScale,
     Style,
     Unit,
-    add,
-    c3,
-    chain,
-    conv,
-    merge,
-    pooled_branch,
     rep_vgg,
     sppf,
 )
-from keras_yolo_backbones.families import v6_lite
+from keras_yolo_backbones.families import v6_lite, v6_mbla
 from keras_yolo_backbones.families.frame import origins
 from keras_yolo_backbones.families.frame.family import Family, Release
 from keras_yolo_backbones.families.frame.layout import Layout
 from keras_yolo_backbones.families.frame.scale import Scale
-from keras_yolo_backbones.families.v6_mbla import chain_lengths, mbla
-
-
-def plain(x: keras.KerasTensor, channels: int, *, stride: int = 1, style: Style, name: str) -> keras.KerasTensor:
-    """A 3×3 conv unit: what sizes l and l6 have where the others have RepVGG."""
-    return conv(x, channels, 3, stride=stride, style=style, name=f"{name}.block")
-
-
-def bottle_rep(x: keras.KerasTensor, channels: int, *, block: Unit, style: Style, name: str) -> keras.KerasTensor:
-    """Two blocks, and x times a trained number added to them."""
-    y = block(x, channels, style=style, name=f"{name}.conv1")
-    y = block(y, channels, style=style, name=f"{name}.conv2")
-    return add(y, LearnedScale(name=f"{name}.alpha", dtype=style.dtype)(x), style=style, name=name)
-
-
-def blocks(
-    x: keras.KerasTensor, channels: int, repeats: int, *, block: Unit, style: Style, name: str
-) -> keras.KerasTensor:
-    """A stage of EfficientRep: nothing but blocks."""
-    return chain(x, channels, repeats, unit=block, style=style, name=name)[-1]
-
-
-def bep_c3(
-    x: keras.KerasTensor, channels: int, repeats: int, *, share: float, block: Unit, style: Style, name: str
-) -> keras.KerasTensor:
-    """A stage of CSPBepBackbone: C3 of `bottle_rep`, each branch with `share` of the channels."""
-    unit = partial(bottle_rep, block=block)
-    return c3(x, channels, repeats // 2, hidden=int(channels * share), unit=unit, style=style, name=name)
-
-
-def csp_sppf(x: keras.KerasTensor, channels: int, *, style: Style, name: str) -> keras.KerasTensor:
-    """A 1×1 conv beside the pooled branch; they meet, the former first (SimCSPSPPF)."""
-    skip = conv(x, channels // 2, style=style, name=f"{name}.cv2")
-    deep = pooled_branch(x, channels // 2, style=style, name=name)
-    return merge([skip, deep], channels, close="cv7", style=style, name=name)
-
+from keras_yolo_backbones.families.v6_stages import bep_c3, blocks, csp_sppf, plain
 
 UNITS = {2: 6, 3: 12, 4: 18, 5: 6, 6: 6}
 """Level -> blocks at depth 1, outside release mbla."""
@@ -109,7 +67,9 @@ SIZES = {
 }
 SIZES |= {f"{size}6": dataclasses.replace(scale, top=6) for size, scale in SIZES.items()}
 
-mbla_scale = partial(V6Scale, block=plain, stage=mbla, context=sppf, units={2: 4, 3: 8, 4: 8, 5: 4}, activation="silu")
+mbla_scale = partial(
+    V6Scale, block=plain, stage=v6_mbla.mbla, context=sppf, units={2: 4, 3: 8, 4: 8, 5: 4}, activation="silu"
+)
 
 MBLA_SIZES = {
     "s": mbla_scale(depth=0.50, width=0.50),
@@ -153,21 +113,6 @@ def layout(scale: V6Scale) -> Layout:
     return Layout(prefixes, names={f"cv{i}": f"cv{i}.block" for i in range(1, 8)})
 
 
-def mbla_layout(scale: V6Scale) -> Layout:
-    """As `layout`; the blocks of a chain are numbered, those of a link named, and convs of a stage have no `block`."""
-    prefixes = {"stem": "backbone.stem", "spp": "backbone.ERBlock_5.2.sppf"}
-    for level in CHANNELS[scale.top]:
-        stage = f"backbone.ERBlock_{level}.1"
-        prefixes |= {f"down{level}": f"backbone.ERBlock_{level}.0", f"stage{level}": stage}
-        for i, length in enumerate(chain_lengths(scale.repeats(scale.units[level]))):
-            for j in range(length):
-                link = f"m.{i}.{j}"
-                prefixes |= {f"stage{level}.{link}.conv.{k}": f"{stage}.{link}.conv{k + 1}" for k in range(3)}
-    for conv_name in ("cv1", "cv2"):
-        prefixes[f"spp.{conv_name}"] = f"backbone.ERBlock_5.2.sppf.{conv_name}.block"
-    return Layout(prefixes)
-
-
 v6 = Family(
     "v6",
     {
@@ -184,7 +129,7 @@ v6 = Family(
             sizes=MBLA_SIZES,
             style=STYLE,
             origin=origins.V6,
-            layout=mbla_layout,
+            layout=v6_mbla.layout,
             published=origins.V6_MBLA_NETWORKS,
         ),
         "lite": Release(

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from functools import partial
+from typing import Any
 
 import keras
 
 from keras_yolo_backbones.blocks import LearnedScale, Style, Unit, add, chain, merge, split_conv
+from keras_yolo_backbones.families.frame.layout import Layout
+
+UNITS = {2: 4, 3: 8, 4: 8, 5: 4}
+"""Level -> blocks at depth 1."""
 
 
 def bottle_rep3(x: keras.KerasTensor, channels: int, *, block: Unit, style: Style, name: str) -> keras.KerasTensor:
@@ -40,3 +45,18 @@ def chain_lengths(repeats: int) -> list[int]:
     while 2 * shorter < longest:
         shorter *= 2
     return [shorter, longest]
+
+
+def layout(scale: Any) -> Layout:
+    """As of release 3.0, but links are numbered, the convs in them named, and convs of a stage have no `block`."""
+    prefixes = {"stem": "backbone.stem", "spp": "backbone.ERBlock_5.2.sppf"}
+    for level, units in scale.units.items():
+        stage = f"backbone.ERBlock_{level}.1"
+        prefixes |= {f"down{level}": f"backbone.ERBlock_{level}.0", f"stage{level}": stage}
+        for i, length in enumerate(chain_lengths(scale.repeats(units))):
+            for j in range(length):
+                link = f"m.{i}.{j}"
+                prefixes |= {f"stage{level}.{link}.conv.{k}": f"{stage}.{link}.conv{k + 1}" for k in range(3)}
+    for conv_name in ("cv1", "cv2"):
+        prefixes[f"spp.{conv_name}"] = f"backbone.ERBlock_5.2.sppf.{conv_name}.block"
+    return Layout(prefixes)

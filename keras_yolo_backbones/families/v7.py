@@ -15,27 +15,18 @@ import keras
 
 from keras_yolo_backbones.blocks import (
     Style,
-    concat,
     conv,
     conv_down,
     elan,
-    halve,
-    largest_first,
-    merge,
     pooled_down,
     sppcspc,
     two_elans,
 )
+from keras_yolo_backbones.families import v7_tiny
 from keras_yolo_backbones.families.frame import origins
 from keras_yolo_backbones.families.frame.family import Family, Release
 from keras_yolo_backbones.families.frame.layout import FOCUS, Layout, numbered
-
-
-@dataclasses.dataclass(frozen=True)
-class Tiny:
-    """The tiny network has one size."""
-
-    top: int = 5
+from keras_yolo_backbones.families.v7_tiny import Tiny, elan_modules
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,7 +61,6 @@ SIZES = {
     "e6e": P6(width=1.25, convs=6, stage=two_elans),
 }
 
-TINY_STAGES = {2: (32, 64), 3: (64, 128), 4: (128, 256), 5: (256, 512)}
 P5_STAGES = {2: (64, 256), 3: (128, 512), 4: (256, 1024), 5: (256, 1024)}
 P6_STAGES = {2: (64, 128), 3: (128, 256), 4: (256, 512), 5: (384, 768), 6: (512, 1024)}
 """Level -> (channels of an ELAN's branches, its output channels at width 1)."""
@@ -81,7 +71,7 @@ def network(
 ) -> dict[str, keras.KerasTensor]:
     """All levels of one YOLOv7 backbone."""
     if isinstance(spec, Tiny):
-        return tiny(images, style.activated("leaky_relu"), spp=spp)
+        return v7_tiny.network(images, style.activated("leaky_relu"), spp=spp)
     levels = p5(images, spec, style) if isinstance(spec, P5) else p6(images, spec, style)
     if spp:
         top = f"P{spec.top}"
@@ -116,55 +106,32 @@ def p6(images: keras.KerasTensor, spec: P6, style: Style) -> dict[str, keras.Ker
     return levels
 
 
-def tiny(images: keras.KerasTensor, style: Style, *, spp: bool) -> dict[str, keras.KerasTensor]:
-    """Two strided convs, then ELANs of two convs with max pools between, all four tensors of an ELAN concatenated."""
-    levels = {}
-    x = conv(images, 32, 3, stride=style.stem_stride, style=style, name="stem")
-    x = conv_down(x, 64, style=style, name="down2")
-    for level, (hidden, channels) in TINY_STAGES.items():
-        x = halve(x, style=style, name=f"down{level}") if level > 2 else x
-        x = elan(x, hidden, channels, convs=2, every=1, style=style, name=f"stage{level}")
-        levels[f"P{level}"] = x
-    return levels | {"P5": tiny_top(x, 256, style=style, name="spp")} if spp else levels
-
-
-def tiny_top(x: keras.KerasTensor, channels: int, *, style: Style, name: str) -> keras.KerasTensor:
-    """SPPCSPC without its inner convs."""
-    skip = conv(x, channels, style=style, name=f"{name}.a")
-    deep = conv(x, channels, style=style, name=f"{name}.b")
-    pooled = concat(largest_first(deep, style=style, name=name), style=style, name=f"{name}.pools")
-    pooled = conv(pooled, channels, style=style, name=f"{name}.c")
-    return merge([pooled, skip], channels, close="out", style=style, name=name)
-
-
 def layout(spec: Tiny | P5 | P6) -> Layout:
     """The YAML file's layer numbers; convs, pools, concats and sums are layers, SPPCSPC and DownC are one each."""
     if isinstance(spec, Tiny):
-        modules = ["stem", "down2", *_elan("stage2", 2)]
-        for level in (3, 4, 5):
-            modules += [None, *_elan(f"stage{level}", 2)]
-        modules += ["spp.a", "spp.b", None, None, None, None, "spp.c", None, "spp.out"]
-    elif isinstance(spec, P5):
-        modules = ["stem", "down1", "stage1", "down2", *_elan("stage2", spec.convs)]
+        return v7_tiny.layout()
+    modules: list[str | None]
+    if isinstance(spec, P5):
+        modules = ["stem", "down1", "stage1", "down2", *elan_modules("stage2", spec.convs)]
         for level in (3, 4, 5):
             modules += [None, f"down{level}.cv3", f"down{level}.cv1", f"down{level}.cv2", None]
-            modules += _elan(f"stage{level}", spec.convs)
+            modules += elan_modules(f"stage{level}", spec.convs)
         modules += ["spp"]
     else:
         modules = [None, "stem"]
         for level in P6_STAGES:
             modules.append(f"down{level}")
             if spec.stage is two_elans:
-                modules += [*_elan(f"stage{level}.0", spec.convs), *_elan(f"stage{level}.1", spec.convs), None]
+                modules += [
+                    *elan_modules(f"stage{level}.0", spec.convs),
+                    *elan_modules(f"stage{level}.1", spec.convs),
+                    None,
+                ]
             else:
-                modules += _elan(f"stage{level}", spec.convs)
+                modules += elan_modules(f"stage{level}", spec.convs)
         modules += ["spp"]
     pieces = {"stem": FOCUS} if isinstance(spec, P6) else {}
     return Layout(numbered(modules, "model."), pieces=pieces)
-
-
-def _elan(name: str, convs: int) -> list[str | None]:
-    return [f"{name}.a", f"{name}.b", *(f"{name}.c.{i}" for i in range(convs)), None, f"{name}.out"]
 
 
 v7 = Family(

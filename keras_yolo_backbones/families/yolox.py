@@ -17,22 +17,19 @@ from functools import partial
 import keras
 
 from keras_yolo_backbones.blocks import (
-    DARKNET53,
     SPPF,
     Style,
     add,
-    bottleneck,
     c3,
     conv,
-    darknet_trunk,
-    residuals,
     separable,
-    two_convs,
 )
+from keras_yolo_backbones.families import yolox_darknet53
 from keras_yolo_backbones.families.frame import origins
 from keras_yolo_backbones.families.frame.family import Family, Release
 from keras_yolo_backbones.families.frame.layout import FOCUS, Layout
 from keras_yolo_backbones.families.frame.scale import Scale
+from keras_yolo_backbones.families.yolox_darknet53 import Darknet, below_backbone
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,13 +41,6 @@ class Csp(Scale):
     def channels(self, base: int) -> int:
         """Channels of a layer that has `base` at width 1: a multiple of the stem's, which are rounded down."""
         return int(64 * self.width) * base // 64
-
-
-@dataclasses.dataclass(frozen=True)
-class Darknet:
-    """Darknet-53 has one size."""
-
-    top: int = 5
 
 
 STYLE = Style(activation="silu", epsilon=1e-3, momentum=0.97)
@@ -97,29 +87,19 @@ def csp_darknet(images: keras.KerasTensor, scale: Csp, style: Style, context: Co
     return levels
 
 
-def darknet53(images: keras.KerasTensor, style: Style, context: Context) -> dict[str, keras.KerasTensor]:
-    """All levels of size darknet53."""
-    unit = partial(bottleneck, kernels=(1, 3), expansion=0.5)
-    levels = darknet_trunk(images, 32, DARKNET53, stage=partial(residuals, unit=unit), style=style)
-    x = two_convs(levels["P5"], 1024, kernels=(1, 3), expansion=0.5, style=style, name="top1")
-    x = context(x, 512, style=style, name="spp")
-    x = conv(x, 1024, 3, style=style, name="top2")
-    return levels | {"P5": conv(x, 512, style=style, name="top3")}
-
-
 def network(
     images: keras.KerasTensor, spec: Csp | Darknet, style: Style, *, spp: bool | str
 ) -> dict[str, keras.KerasTensor]:
     """All levels of one YOLOX backbone."""
     context = SPPF[spp or True]  # inside the last stage, not on top of it: it stays
     if isinstance(spec, Darknet):
-        return darknet53(images, style.activated("leaky_relu"), context)
+        return yolox_darknet53.network(images, style.activated("leaky_relu"), context)
     return csp_darknet(images, spec, style, context)
 
 
 def layout(spec: Csp | Darknet) -> Layout:
-    """Below `backbone.backbone` every stage is a list: conv of stride 2 first, then SPP and CSP, or residuals."""
-    return _darknet_layout() if isinstance(spec, Darknet) else _csp_layout()
+    """Below `backbone.backbone` every stage is a list: conv of stride 2 first, then SPP and CSP."""
+    return yolox_darknet53.layout() if isinstance(spec, Darknet) else _csp_layout()
 
 
 def _csp_layout() -> Layout:
@@ -128,21 +108,7 @@ def _csp_layout() -> Layout:
         prefixes[f"down{level}"] = f"dark{level}.0"
         prefixes[f"stage{level}"] = "dark5.2" if level == 5 else f"dark{level}.1"
     names = {f"cv{i}": f"conv{i}" for i in (1, 2, 3)}
-    return Layout(_below_backbone(prefixes), names=names, pieces={"stem": FOCUS})
-
-
-def _darknet_layout() -> Layout:
-    prefixes = {"stem": "stem.0", "down1": "stem.1", "stage1.0": "stem.2"}
-    for level in STAGES:
-        prefixes[f"down{level}"] = f"dark{level}.0"
-        prefixes |= {f"stage{level}.{i}": f"dark{level}.{i + 1}" for i in range(DARKNET53[level][1])}
-    prefixes |= {"top1.cv1": "dark5.5", "top1.cv2": "dark5.6", "top2": "dark5.8", "top3": "dark5.9"}
-    prefixes |= {"spp.cv1": "dark5.7.conv1", "spp.cv2": "dark5.7.conv2"}
-    return Layout(_below_backbone(prefixes), names={"cv1": "layer1", "cv2": "layer2"})
-
-
-def _below_backbone(prefixes: dict[str, str]) -> dict[str, str]:
-    return {ours: f"backbone.backbone.{original}" for ours, original in prefixes.items()}
+    return Layout(below_backbone(prefixes), names=names, pieces={"stem": FOCUS})
 
 
 yolox = Family(
