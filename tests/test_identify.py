@@ -10,10 +10,12 @@ import numpy as np
 import pytest
 from conftest import DATA
 from golden import network_name
+from safetensors.numpy import load_file, save_file
 from torchfile import write_state_dict
 
 import keras_yolo_backbones as kyb
 from keras_yolo_backbones.catalogue import list_models
+from keras_yolo_backbones.cli import main
 from keras_yolo_backbones.registry import find
 from keras_yolo_backbones.weights.layouts import layout_for, measured
 from keras_yolo_backbones.weights.recognition.darknet_files import TAILS, _lengths, explained, shapes_of
@@ -117,12 +119,66 @@ def test_what_no_network_has_is_refused(tmp_path):
 def test_the_length_of_the_published_darknet_files(name, numbers):
     """With 80 classes; parameters and the statistics of the batch norms."""
     backbone = sum(int(np.prod(shape)) for shape in shapes_of(name).values())
-    fixed, a_filter = list(_lengths(TAILS[name]))[-1]
-    assert backbone + fixed + 255 * a_filter == numbers
+    assert numbers in [backbone + fixed + 255 * a_filter for fixed, a_filter in _lengths(TAILS[name])]
     assert explained(name, numbers - backbone, complete=True)
     assert explained(name, 0, complete=True)
     assert not explained(name, numbers - backbone + 1, complete=True)
     assert not explained(name, 3, complete=False)
+
+
+def test_a_detector_of_v4_tiny_may_have_a_third_head():
+    """yolov4-tiny-3l: after the second head a 1×1 conv, a 3×3 conv on its concat with P3, and the head."""
+    whole = 6062814 + (256 + 4) * 64 + (192 * 9 + 4) * 128 + (128 + 1) * 255
+    rest = whole - sum(int(np.prod(shape)) for shape in shapes_of("v4-tiny").values())
+    assert explained("v4-tiny", rest, complete=True)
+    assert not explained("v4-tiny", rest - 129, complete=True)  # one head with a filter less than the others
+
+
+def state_dict(name: str, leave_out: str = "\0") -> dict[str, np.ndarray]:
+    kernels = {key: shape for key, shape in networks()[name].kernels.items() if leave_out not in key}
+    return {key: np.zeros(shape, np.float16) for key, shape in kernels.items()}
+
+
+CONTEXTS = [
+    ("v6-s", "cspsppf", {}, " without its context block", 'kyb.v6("s", spp=False)'),
+    (
+        "v6-s",
+        "cspsppf",
+        {"backbone.ERBlock_5.2.sppf.cv1.block.conv.weight": np.ones((256, 512, 1, 1), np.float16)},
+        " with a different context block (backbone.ERBlock_5.2.sppf, as Gold-YOLO has), which is left out",
+        'kyb.v6("s", spp=False)',
+    ),
+    ("v5-n", "model.9.", {}, " without its context block", 'kyb.v5("n", spp=False)'),
+    ("v6-s", "ERBlock_4.1.block.2", {}, ", of which a part is missing", 'kyb.v6("s")'),
+    ("yolox-tiny", "dark5.1", {}, ", of which a part is missing", 'kyb.yolox("tiny")'),  # inside the last stage
+    ("v10-n", "model.9.", {}, ", of which a part is missing", 'kyb.v10("n")'),  # attention is on top of it
+]
+
+
+@pytest.mark.parametrize(("name", "without", "more", "said", "call"), CONTEXTS)
+def test_what_is_missing_is_said(tmp_path, capsys, name, without, more, said, call):
+    path = write_state_dict(tmp_path / "a.pt", state_dict(name, without) | more)
+    assert main(["identify", str(path), "--json"]) == 0
+    facts = json.loads(capsys.readouterr().out)
+    assert (facts["network"], facts["build"]) == (name + said, call)
+
+
+def test_stages_without_their_context_block_are_built_and_loaded(tmp_path):
+    """As Gold-YOLO's: what the file has instead is counted among what is ignored."""
+    source = kyb.v6("n", input_shape=(64, 64, 3))
+    kyb.export_weights(source, tmp_path / "v6.safetensors")
+    tensors = {key: value for key, value in load_file(tmp_path / "v6.safetensors").items() if "cspsppf" not in key}
+    foreign = "backbone.ERBlock_5.2.sppf.cv1.block.conv.weight"
+    save_file(tensors | {foreign: np.ones((128, 256, 1, 1), np.float32)}, tmp_path / "gold.safetensors")
+    model = kyb.from_checkpoint(tmp_path / "gold.safetensors", input_shape=(64, 64, 3))
+    assert kyb.load_weights(model, tmp_path / "gold.safetensors").ignored == (foreign,)
+    image = np.random.default_rng(0).random((1, 64, 64, 3)).astype(np.float32)
+    found, wanted = model(image), source(image)
+    for level in ("P3", "P4"):
+        np.testing.assert_array_equal(found[level], wanted[level])
+    assert found["P5"].shape == (1, 2, 2, 256)
+    with pytest.raises(kyb.CheckpointError, match="does not fit v6-n exactly"):
+        kyb.load_weights(source, tmp_path / "gold.safetensors")
 
 
 def test_the_main_branch_of_yolov9_e_is_told_from_the_auxiliary_one():

@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 
 import golden
 import keras
 import numpy as np
 import pytest
+from conftest import ROOT
 
 import keras_yolo_backbones as kyb
 from keras_yolo_backbones.catalogue import list_models
 from keras_yolo_backbones.errors import CheckpointError
 from keras_yolo_backbones.families import FAMILIES
 from keras_yolo_backbones.registry import find
+
+sys.path.insert(0, str(ROOT / "zoo"))
+
+import parity
 
 FILES = sorted(path.stem for path in (golden.DATA / "golden").glob("*.npz"))
 SLOW = re.compile(r"v8_[^n].*|v8_n-p6|v10_s|(?!v8_n|12_n).*@large")
@@ -67,3 +73,33 @@ def test_a_missing_tensor_is_an_error():
     del measured.tensors["4.bn.running_var"]
     with pytest.raises(CheckpointError, match=r"4\.bn\.running_var \(for stage2\.bn\.moving_variance\)"):
         golden.build(measured, "v3-tiny")
+
+
+V4_TINY = {
+    "family": "v4",
+    "size": "tiny",
+    "params": ORIGINALS["v4-tiny"]["parameters"],
+    "params_without_top": ORIGINALS["v4-tiny"]["without_context"],
+    "macs_640_total": ORIGINALS["v4-tiny"]["macs"],
+}
+
+
+@pytest.mark.parametrize(
+    ("macs", "known", "code", "said"),
+    [
+        (0, ("v3-tiny", "v4-tiny"), 0, "2 of 2 rows pass: outputs of 1, counts of 1"),
+        (1, ("v3-tiny", "v4-tiny"), 1, "v4-tiny: macs"),
+        (0, ("v3-tiny", "v4-tiny", "v8-n"), 1, "nothing is known to compare with: v8-n"),
+    ],
+)
+def test_the_verdict_of_make_parity(tmp_path, monkeypatch, capsys, macs, known, code, said):
+    """Without a golden file the original's numbers are compared; without these it is no success."""
+    (tmp_path / "v3_tiny.npz").write_bytes((golden.DATA / "golden" / "v3_tiny.npz").read_bytes())
+    row = V4_TINY | {"macs_640_total": V4_TINY["macs_640_total"] + macs}
+    (tmp_path / "reference.json").write_text(json.dumps({"rows": [row]}))
+    monkeypatch.setattr(parity, "variants", lambda: {name: find(name) for name in known})
+    monkeypatch.setattr(sys, "argv", ["parity", str(tmp_path)])
+    assert parity.main() == code
+    printed = capsys.readouterr().out
+    assert said in printed
+    assert "counts alone, for there is no golden file: v4-tiny" in printed

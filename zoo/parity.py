@@ -3,6 +3,8 @@
 One row a golden file: the worst level and its error, max|ours − original| / max|original|, as built and fused. The
 bound is 1e-5. Where float32 exceeds it, both run again in float64, which leaves the original's own rounding alone; that
 is more than 1e-5 only for the deep networks that `golden.DEEP` names, and 5e-5 is allowed to them.
+
+Networks of which there are no golden outputs, only the original's numbers, have a row with these alone.
 """
 
 from __future__ import annotations
@@ -10,9 +12,11 @@ from __future__ import annotations
 import argparse
 import fnmatch
 import json
+import math
 import os
 import sys
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -41,7 +45,7 @@ class Row(NamedTuple):
     """What was found about one golden file.
 
     Attributes:
-        file: its name without the suffix.
+        file: its name without the suffix; "" if there is none, and the counts alone are compared.
         network: the network's registry name.
         level: the level with the largest error.
         single: that error in float32.
@@ -55,8 +59,8 @@ class Row(NamedTuple):
     file: str
     network: str
     level: str
-    single: float
-    fused: float
+    single: float | None
+    fused: float | None
     double: float | None
     counts: Counts | None
     seconds: float
@@ -64,7 +68,7 @@ class Row(NamedTuple):
 
 
 def main() -> int:
-    """Print the table; 0 if every row passes, 1 if one fails or none was found."""
+    """Print the table; 0 if every row passes, 1 if one fails, none was found, or a network could not be compared."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("golden", type=Path, help="folder with the golden files")
     parser.add_argument("pattern", nargs="?", default="*", help="which of them, such as 'v8_*'")
@@ -73,25 +77,36 @@ def main() -> int:
     console = Console(width=None if sys.stdout.isatty() else 120)
     counts = read_counts(args.reference or args.golden)
     files = [path for path in sorted(args.golden.glob("*.npz")) if fnmatch.fnmatch(path.stem, args.pattern)]
-    known = variants()
+    known, total = variants(), len(files)
     foreign = [path.stem for path in files if golden.network_name(path.stem) not in known]
-    rows = []
-    for path in files:
-        if path.stem in foreign:
-            continue
-        rows.append(check(path, counts))
+    measured = {golden.network_name(path.stem) for path in files}
+    counted = [name for name in known if name in counts and name not in measured] if args.pattern == "*" else []
+    total += len(counted) - len(foreign)
+    rows: list[Row] = []
+    checks = [partial(check, path, counts) for path in files if path.stem not in foreign]
+    for checked in [*checks, *(partial(check_counts, name, counts) for name in counted)]:
+        rows.append(checked())
         if console.is_terminal:
-            console.print(f"{len(rows)}/{len(files) - len(foreign)} {path.stem}", end="\r")
+            console.print(f"{len(rows)}/{total} {rows[-1].network}", end="\r")
     console.print(table(rows))
+    missing = sorted(set(known) - {row.network for row in rows}) if args.pattern == "*" else []
+    return verdict(console, rows, missing, foreign)
+
+
+def verdict(console: Console, rows: list[Row], missing: list[str], foreign: list[str]) -> int:
+    """Say what failed, and what could not be compared; 0 if there are rows, and all of them pass."""
     failed = [row for row in rows if row.faults]
     for row in failed:
-        console.print(f"{row.file}: {'; '.join(row.faults)}", style="red")
-    missing = sorted(set(known) - {row.network for row in rows}) if args.pattern == "*" else []
+        console.print(f"{row.file or row.network}: {'; '.join(row.faults)}", style="red")
     if missing:
-        console.print(f"networks without a golden file: {', '.join(missing)}", style="red")
+        console.print(f"networks of which nothing is known to compare with: {', '.join(missing)}", style="red")
     if foreign:
         console.print(f"golden files of networks that are not in this package: {', '.join(foreign)}")
-    console.print(f"{len(rows) - len(failed)} of {len(rows)} rows pass")
+    bare = [row.network for row in rows if not row.file]
+    if bare:
+        console.print(f"counts alone, for there is no golden file: {', '.join(bare)}")
+    outputs = f"outputs of {len(rows) - len(bare)}, counts of {sum(row.counts is not None for row in rows)}"
+    console.print(f"{len(rows) - len(failed)} of {len(rows)} rows pass: {outputs}")
     return 0 if rows and not failed and not missing else 1
 
 
@@ -123,11 +138,23 @@ def check(path: Path, counts: dict[str, Counts]) -> Row:
     counted = None
     if network in counts and not path.stem.endswith("@large"):
         counted = count(network)
-        wrong = [name for name in Counts._fields if getattr(counted, name) != getattr(counts[network], name)]
-        faults += [
-            f"{name} {getattr(counted, name)}, the original has {getattr(counts[network], name)}" for name in wrong
-        ]
+        faults += differences(counted, counts[network])
     return Row(path.stem, network, level, single, fused, double, counted, time.monotonic() - start, faults)
+
+
+def check_counts(network: str, counts: dict[str, Counts]) -> Row:
+    """A network without a golden file."""
+    start = time.monotonic()
+    keras.backend.clear_session()
+    counted = count(network)
+    faults = differences(counted, counts[network])
+    return Row("", network, "", None, None, None, counted, time.monotonic() - start, faults)
+
+
+def differences(counted: Counts, wanted: Counts) -> list[str]:
+    """Each number that is not the original's, in words."""
+    pairs = zip(Counts._fields, counted, wanted, strict=True)
+    return [f"{name} {ours:,}, the original has {theirs:,}" for name, ours, theirs in pairs if ours != theirs]
 
 
 def worst(measured: golden.Golden, network: str, **options: Any) -> tuple[str, float, float]:
@@ -140,9 +167,10 @@ def worst(measured: golden.Golden, network: str, **options: Any) -> tuple[str, f
 
 def count(network: str) -> Counts:
     """What a network with all its levels has."""
-    whole, without = (create(network, input_shape=(640, 640, 3), **options) for options in ({}, {"spp": False}))
+    with keras.StatelessScope():  # variables without values: nothing to initialize
+        whole, without = (create(network, input_shape=(640, 640, 3), **options) for options in ({}, {"spp": False}))
     parameters = [
-        sum(int(keras.ops.size(variable)) for variable in model.trainable_variables) for model in (whole, without)
+        sum(math.prod(variable.shape) for variable in model.trainable_variables) for model in (whole, without)
     ]
     return Counts(*parameters, macs(whole))
 
@@ -163,15 +191,13 @@ def table(rows: list[Row]) -> Table:
     )
     shown = Table(*columns, box=None, pad_edge=False)
     for row in rows:
-        double = f"{row.double:.1e}" if row.double is not None else ""
+        errors = ["" if error is None else f"{error:.1e}" for error in (row.single, row.fused, row.double)]
         counted = [f"{count:,}" for count in row.counts] if row.counts else ["", "", ""]
         cells = (
-            row.file,
+            row.file or "none",
             row.network,
             row.level,
-            f"{row.single:.1e}",
-            f"{row.fused:.1e}",
-            double,
+            *errors,
             *counted,
             f"{row.seconds:.1f}",
         )

@@ -65,7 +65,7 @@ def describe(identity: Identity) -> dict[str, Any]:
     except ArgumentError as error:
         build = str(error)
     return {
-        "network": identity.name + ("" if identity.complete else ", of which a part is missing"),
+        "network": identity.name + identity.missing,
         "format": " ".join(filter(None, (identity.format, identity.part))),
         "build": f"kyb.fuse({build})" if facts.fused else build,
         "activation": trained.activation if trained else "",

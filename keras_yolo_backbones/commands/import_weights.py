@@ -84,8 +84,7 @@ def _identified(file: str, console: Console, *, wanted: bool) -> str:
 
     with working(console, f"reading {file}"):
         identity = identify(file)
-    whole = "" if identity.complete else ", of which a part is missing"
-    Console(highlight=False, soft_wrap=True).print(f"{file}: {identity.name}{whole} ({identity.format})")
+    Console(highlight=False, soft_wrap=True).print(f"{file}: {identity.name}{identity.missing} ({identity.format})")
     if wanted and len(identity.names) > 1:
         raise ArgumentError(f"{file} fits {identity.name} alike; say which: kyb import-weights {identity.names[0]} …")
     return identity.names[0]

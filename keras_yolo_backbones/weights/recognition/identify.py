@@ -13,6 +13,7 @@ from keras_yolo_backbones.weights.recognition import darknet_files
 from keras_yolo_backbones.weights.recognition.alike import of_task, task, told_apart
 from keras_yolo_backbones.weights.recognition.folded import found_under
 from keras_yolo_backbones.weights.recognition.foreign import foreign
+from keras_yolo_backbones.weights.recognition.lacking import CONTEXT, in_words, lacking
 from keras_yolo_backbones.weights.recognition.networks import COLOURS, Network, Shape, networks
 from keras_yolo_backbones.weights.recognition.rescaled import rescaled, rescaled_layers
 from keras_yolo_backbones.weights.recognition.trained import Trained, of_file, parse
@@ -35,6 +36,8 @@ class Identity(NamedTuple):
             size, licence. All of it is the file's own claim.
         trained: what the weights were trained with, as far as it changes what they compute.
         found: what is known of the networks.
+        lacks: what of the network is missing: `"context block"`, which `spp=False` leaves out, `"part"`, or "".
+        missing: the same in words, to be put after the name.
     """
 
     names: tuple[str, ...]
@@ -46,6 +49,8 @@ class Identity(NamedTuple):
     facts: Facts
     trained: Trained | None
     found: tuple[Network, ...] = ()
+    lacks: str = ""
+    missing: str = ""
 
     def __repr__(self) -> str:
         said = f", {self.trained}{'' if self.trained.stated else ' (assumed)'}" if self.trained else ""
@@ -86,7 +91,8 @@ class Identity(NamedTuple):
         if self.trained and self.trained.odd:
             odd = ", ".join(f"{m} ({self.facts.activations.get(m, 'its epsilon')})" for m in self.trained.odd[:3])
             raise ArgumentError(f"no option of the builders brings what the file says of {odd}.")
-        return self.trained.options(self.network) if self.trained else {}
+        plain = {"spp": False} if self.lacks == CONTEXT else {}
+        return plain | (self.trained.options(self.network) if self.trained else {})
 
 
 def identify(path: str | os.PathLike[str]) -> Identity:
@@ -120,7 +126,10 @@ def recognise(checkpoint: Checkpoint) -> Identity:
     channels = _channels(shapes, found[0], format) if shapes and found else COLOURS if found else 0
     trained = _trained(found[0], facts, format, shapes) if found else None
     names = tuple(network.name for network in found)
-    return Identity(names, complete, format, count, checkpoint.part, channels, facts, trained, tuple(found))
+    lacks = "" if complete or not found else lacking(shapes, found[0])
+    missing = in_words(found[0], lacks, shapes) if lacks else ""
+    known = tuple(found), lacks, missing
+    return Identity(names, complete, format, count, checkpoint.part, channels, facts, trained, *known)
 
 
 def _found(shapes: Mapping[str, Shape], format: str, description: Mapping[str, Any]) -> tuple[list[Network], bool]:
