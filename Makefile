@@ -1,5 +1,5 @@
 # Everything that a developer does. Needs Python ≥ 3.11, make and the package index; makes its own environment.
-.PHONY: install demo test test-slow test-newest audit lint format bench devices fuzz checkpoints parity clean
+.PHONY: install demo test test-slow test-newest audit lint format bench devices fuzz checkpoints int8 parity clean
 .DEFAULT_GOAL := help
 
 VENV ?= .venv
@@ -23,6 +23,7 @@ help:
 	@echo "make devices    ask Vela, TFLite Micro and LiteRT about every family; goes on where it was stopped"
 	@echo "make fuzz       damage weight files at random, thousands of times each"
 	@echo "make checkpoints CHECKPOINTS=dir GOLDEN=dir  bring original weights in, compare outputs"
+	@echo "make int8       the int8 file of each release's smallest network, its operators, none of them in float"
 	@echo "make parity GOLDEN=dir  compare every network with its golden outputs"
 
 $(STAMP): pyproject.toml
@@ -77,6 +78,9 @@ bench: $(STAMP)
 
 devices: $(STAMP)
 	$(BIN)/python tflite/devices.py $(ARGS)
+
+int8: $(STAMP)
+	$(BIN)/python zoo/int8.py $(ARGS)
 
 parity: $(STAMP)
 	$(BIN)/python zoo/parity.py $(or $(GOLDEN),$(error name the folder of golden files: make parity GOLDEN=dir)) $(ARGS)

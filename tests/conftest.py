@@ -28,15 +28,19 @@ DATA = Path(__file__).parent / "data"
 
 @pytest.fixture(scope="session")
 def photographs() -> np.ndarray:
+    return crops()
+
+
+def crops() -> np.ndarray:
     """Sixteen crops of scikit-learn's two photographs, (16, 64, 64, 3) uint8."""
     from sklearn.datasets import load_sample_images
 
-    crops = []
+    found = []
     for photograph in load_sample_images().images:
         for index in range(8):
             top, left = 40 * index, 70 * index
-            crops.append(photograph[top : top + SIDE, left : left + SIDE])
-    return np.stack(crops)
+            found.append(photograph[top : top + SIDE, left : left + SIDE])
+    return np.stack(found)
 
 
 @pytest.fixture(scope="session")

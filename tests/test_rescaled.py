@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
+
+import golden
 import keras
 import numpy as np
 import pytest
-from conftest import in_subprocess
+from conftest import disturbed, in_subprocess
 from safetensors.numpy import load_file, save_file
 from torchfile import real_file
 
@@ -13,6 +16,8 @@ import keras_yolo_backbones as kyb
 from keras_yolo_backbones.cli import main
 from keras_yolo_backbones.weights.recognition.networks import networks
 from keras_yolo_backbones.weights.scaling import measured_scaling
+
+ORIGINALS = json.loads((golden.DATA / "originals.json").read_text())
 
 
 def written(folder, network: str, **options) -> tuple[keras.Model, str]:
@@ -125,3 +130,50 @@ def test_the_table_says_what_is_measured(name):
     from keras_yolo_backbones.registry import find
 
     assert measured_scaling(find(name)) == networks()[name].scaling
+
+
+SAME = [
+    *(
+        (f"{family}-s", f"{family}-n", {"width": 0.25})
+        for family in ("v5", "v6", "v8", "v10", "v11", "v12", "v13", "v26")
+    ),
+    ("yolox-s", "yolox-tiny", {"width": 0.375}),
+    ("rtmdet-s", "rtmdet-tiny", {"width": 0.375, "depth": 0.167}),
+    ("ppyoloe-m", "ppyoloe-s", {"width": 0.5, "depth": 0.33}),
+]
+"""A network of each scaled family -> a smaller one -> what makes the one of the other."""
+
+
+@pytest.mark.parametrize(
+    ("name", "smaller", "multiples"),
+    [pytest.param(*case, marks=[pytest.mark.slow] * (case[0] not in ("v8-s", "rtmdet-s"))) for case in SAME],
+)
+def test_info_counts_what_was_measured_on_the_original(capsys, name, smaller, multiples):
+    """At 640 pixels, as the originals' numbers are; half the side has a quarter of the multiply-accumulates."""
+    flags = [text for key, value in multiples.items() for text in (f"--{key}", str(value))]
+    facts = []
+    for side in ("640", "320"):
+        assert main(["info", name, *flags, "--image-size", side, "--json"]) == 0
+        facts.append(json.loads(capsys.readouterr().out))
+    whole, half = facts
+    original = ORIGINALS[smaller]
+    assert (whole["parameters"], whole["macs"]) == (original["parameters"], original["macs"])
+    assert half["activation_memory"] == pytest.approx(whole["activation_memory"] / 4, rel=0.3)
+    assert 0 < half["int8_memory"]["micro_arena"] < whole["int8_memory"]["micro_arena"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "width"), [(name, multiples["width"] / 2) for name, _, multiples in SAME])
+def test_any_width_fuses_and_becomes_files(tmp_path, name, width):
+    """A width that nobody published, half of the smallest one."""
+    model = disturbed(kyb.create(name, width=width, depth=0.2, input_shape=(64, 64, 3), activation="relu6"))
+    assert model.name.endswith(f"-w{width:g}-d0.2")
+    fused = kyb.fuse(model)
+    assert not any(isinstance(layer, keras.layers.BatchNormalization) for layer in fused.layers)
+    lite = kyb.export_tflite(model, tmp_path / "m.tflite", precision="float32")
+    onnx = kyb.export_onnx(model, tmp_path / "m.onnx")
+    for artifact in (lite, onnx):
+        assert [entry["channels"] for entry in artifact.manifest["outputs"].values()] == [
+            level.channels for level in kyb.pyramid(model)
+        ]
+        assert min(level["snr_db"] for level in artifact.manifest["agreement"].values()) > 60

@@ -5,6 +5,7 @@ from __future__ import annotations
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from conftest import disturbed
 from test_every_family import SMALLEST
 
@@ -102,3 +103,40 @@ def test_it_becomes_an_int8_file(tmp_path, wide, photographs):
         ("P4", 16),
     ]
     assert manifest["operators"] == {"CONV_2D": 31, "ADD": 6, "PAD": 4, "CONCATENATION": 5, "MAX_POOL_2D": 3}
+
+
+STRIDES = {"P2": 4, "P3": 8, "P4": 16}
+
+
+def strides(artifact) -> dict[str, int]:
+    return {name: entry["stride"] for name, entry in artifact.manifest["outputs"].items()}
+
+
+def test_it_becomes_an_onnx_file(tmp_path, wide):
+    artifact = kyb.export_onnx(wide, tmp_path / "m.onnx")
+    assert strides(artifact) == STRIDES
+    assert min(level["snr_db"] for level in artifact.manifest["agreement"].values()) > 100
+
+
+@pytest.mark.slow
+def test_it_becomes_a_saved_model(tmp_path, wide):
+    artifact = kyb.export_saved_model(wide, tmp_path / "m", batch_sizes=(1,))
+    assert strides(artifact) == STRIDES
+    images = np.random.default_rng(2).random((2, SIDE, SIDE, 3)).astype(np.float32)
+    found = tf.saved_model.load(artifact.path).signatures["serving_default"](images=tf.constant(images))
+    for level, value in wide(images).items():
+        np.testing.assert_allclose(found[level], value, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.slow
+def test_it_trains_as_int8_will_compute_it(tmp_path, wide, photographs):
+    images = photographs[:8, :SIDE, :SIDE]
+    aware = kyb.quantize_aware(wide, images)
+    aware.compile(keras.optimizers.Adam(1e-4), dict.fromkeys(STRIDES, "mse"))
+    inputs = np.float32(images) / 255
+    targets = {level: value.numpy() * 0.8 for level, value in wide(inputs).items()}
+    losses = aware.fit(inputs, targets, epochs=3, verbose=0).history["loss"]
+    assert losses[-1] < losses[0]
+    artifact = kyb.export_tflite(aware, tmp_path / "m.tflite")
+    assert strides(artifact) == STRIDES
+    assert min(level["snr_db"] for level in artifact.manifest["agreement"].values()) > 20
