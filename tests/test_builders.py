@@ -165,6 +165,30 @@ def test_builds_on_a_given_tensor():
     assert model.output["P5"].shape == (None, 2, 3, 256)
 
 
+def test_two_backbones_on_one_tensor(tmp_path):
+    images = keras.Input((64, 64, 3), name="images")
+    left, right = (kyb.v8("n", input_tensor=images, name=name) for name in ("left", "right"))
+    tensors = {f"{level}_{model.name}": x for model in (left, right) for level, x in model.output.items()}
+    both = keras.Model(images, tensors, name="both")
+    assert [level.layer for level in kyb.pyramid(left)] == ["stage3.cv2.act", "stage4.cv2.act", "spp.cv2.act"]
+    source = kyb.v8("n", input_shape=(64, 64, 3))
+    kyb.export_weights(source, tmp_path / "v8.safetensors")
+    assert kyb.load_weights(right, tmp_path / "v8.safetensors").placed == 135
+    sample = np.random.default_rng(0).random((1, 64, 64, 3)).astype(np.float32)
+    features, wanted, fused = both(sample), source(sample), kyb.fuse(both)
+    assert {"left.stem.conv", "right.stem.conv"} <= {layer.name for layer in fused.layers}
+    for level, value in wanted.items():
+        np.testing.assert_array_equal(features[f"{level}_right"], value)
+        assert np.abs(features[f"{level}_left"] - value).max() > 0
+        np.testing.assert_allclose(fused(sample)[f"{level}_left"], features[f"{level}_left"], atol=1e-4)
+    frozen = kyb.freeze(both, until="left")
+    assert len(frozen) == 62
+    assert not left.get_layer("left").get_layer("stem.conv").trainable
+    assert right.get_layer("right").get_layer("stem.conv").trainable
+    kyb.export_weights(left, tmp_path / "left.safetensors")
+    assert kyb.identify(tmp_path / "left.safetensors").name == "v8-n"
+
+
 def test_open_sizes_run_at_any_size():
     model = kyb.v8("n", input_shape=(None, None, 3))
     for height, width in ((64, 96), (32, 160)):

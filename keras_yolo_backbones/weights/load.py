@@ -19,7 +19,7 @@ from keras_yolo_backbones.weights.agreement import differences, how_to_build, of
 from keras_yolo_backbones.weights.conventions import images_of, settle
 from keras_yolo_backbones.weights.fit import check_fit, fit_keras, fit_original
 from keras_yolo_backbones.weights.layouts import layout_for, network_of
-from keras_yolo_backbones.weights.models import recognise_model
+from keras_yolo_backbones.weights.models import backbone_in, recognise_model
 from keras_yolo_backbones.weights.readers.checkpoint import Checkpoint, read_checkpoint
 from keras_yolo_backbones.weights.recognition.identify import Identity, recognise
 from keras_yolo_backbones.weights.recognition.networks import Network
@@ -112,6 +112,7 @@ def load_weights(
         ArgumentError: `model` is no backbone of this package.
     """
     check_model(model)
+    model = backbone_in(model)
     with read_checkpoint(path) as checkpoint:
         identity = recognise(checkpoint)
         variant = _variant(model, identity)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 import keras
 
+from keras_yolo_backbones.arguments import is_functional
 from keras_yolo_backbones.multiples import Multiples
 from keras_yolo_backbones.registry import create
 from keras_yolo_backbones.weights.recognition.identify import of_layers
@@ -31,6 +32,13 @@ def recognise_model(model: keras.Model) -> tuple[str, ...]:
     telling = any(layer.name == _TELLING_LAYER for layer in model.layers)
     told = [network for network in found if (network.family == "v26") == telling]
     return tuple(network.name for network in told or found)
+
+
+def backbone_in(model: keras.Model) -> keras.Model:
+    """`model` itself; or the one model in it, if it only calls that on a tensor (`input_tensor` with a `name`)."""
+    inside = [layer for layer in model.layers if is_functional(layer)]
+    weighted = [layer for layer in model.layers if layer.weights]
+    return inside[0] if len(inside) == 1 and weighted == inside else model
 
 
 def _is(model: keras.Model, name: str, shapes: Mapping[str, tuple[int, ...]]) -> bool:

@@ -20,7 +20,7 @@ from keras_yolo_backbones.weights.conventions import original_stem
 from keras_yolo_backbones.weights.layouts import layout_of, network_of
 from keras_yolo_backbones.weights.load import UNTRAINED
 from keras_yolo_backbones.weights.mapping import gather, slots
-from keras_yolo_backbones.weights.models import recognise_model
+from keras_yolo_backbones.weights.models import backbone_in, recognise_model
 from keras_yolo_backbones.weights.slots import some
 
 
@@ -47,6 +47,7 @@ def export_weights(model: keras.Model, path: str | os.PathLike[str]) -> dict[str
     from safetensors.numpy import save_file
 
     check_model(model)
+    model = backbone_in(model)
     target = check_file_target(path, ".safetensors")
     names = recognise_model(model)
     if not names:

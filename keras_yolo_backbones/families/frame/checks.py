@@ -88,6 +88,12 @@ def image_tensor(
     return keras.Input(tuple(input_shape), name="images")
 
 
+def sources(tensor: keras.KerasTensor) -> keras.KerasTensor | list[keras.KerasTensor]:
+    """The inputs that a tensor is computed from; the one input itself if there are not several."""
+    found = keras.utils.get_source_inputs(tensor)
+    return found[0] if len(found) == 1 else found
+
+
 def _check_shape(shape: Sequence[int | None], what: str, stride: int) -> None:
     text = f"{what} {shape!r}"
     if not isinstance(shape, (tuple, list)) or len(shape) != 3:

@@ -18,6 +18,7 @@ from keras_yolo_backbones.families.frame.checks import (
     check_spp,
     check_stem_stride,
     image_tensor,
+    sources,
 )
 from keras_yolo_backbones.families.frame.release import Origin, Published, Release
 from keras_yolo_backbones.families.frame.scale import scaled
@@ -49,7 +50,8 @@ Args:
     neck_channels: filters of a 1×1 conv-BN-activation that is put on every level.
     sync_batchnorm: batch statistics over all replicas of a distribution strategy.
     include_rescaling: take pixels 0…255 and divide by 255 in the graph; otherwise inputs are RGB in [0, 1].
-    input_tensor: a Keras tensor (batch, height, width, channels) to build on, in place of `input_shape`.
+    input_tensor: a Keras tensor (batch, height, width, channels) to build on, in place of `input_shape`. With a `name`
+        too, the backbone is one layer of that name on it, so that several on one tensor fit into one model.
     name: the model's name.
     dtype: a Keras dtype policy such as `"mixed_bfloat16"`; `None` is the global one.
 
@@ -157,6 +159,9 @@ class Family:
 
         largest = 2 ** (spec.top - shift)
         images = x = image_tensor(input_shape, input_tensor, stride=largest)
+        nested = input_tensor is not None and name is not None
+        if nested:  # a layer of that name: two backbones on one tensor, in one model, keep their layers apart
+            images = x = keras.Input(images.shape[1:], dtype=images.dtype, name="images")
         if include_rescaling:
             x = keras.layers.Rescaling(1 / 255, name="rescaling", dtype=dtype)(x)
         x = _standardized(x, published.preprocessing, dtype)
@@ -164,12 +169,11 @@ class Family:
         outputs = {level: pyramid[f"P{int(level[1:]) + shift}"] for level in levels}
         if neck_channels is not None:
             outputs = {k: conv(x, neck_channels, style=style, name=f"neck.{k}") for k, x in outputs.items()}
-        sources = [images] if input_tensor is None else keras.utils.get_source_inputs(input_tensor)
-        inputs = sources[0] if len(sources) == 1 else sources
-        model = keras.Model(inputs, outputs, name=name or f"{self.variant(size, release)}{multiples}")
+        name = name or f"{self.variant(size, release)}{multiples}"
+        model = keras.Model(images if nested else sources(images), outputs, name=name)
         if None in images.shape[1:3]:
             check_sides(model, images, largest)
-        return model
+        return keras.Model(sources(input_tensor), model(input_tensor), name=name) if nested else model
 
     def check_options(self, options: Iterable[str]) -> None:
         """Raise `ArgumentError` for a name that is no option of the builders."""
