@@ -16,6 +16,7 @@ from rich.console import Console
 from keras_yolo_backbones.commands import (
     benchmark,
     check,
+    completion,
     export,
     export_weights,
     features,
@@ -29,7 +30,10 @@ from keras_yolo_backbones.errors import ArgumentError, BackboneError, BackboneWa
 from keras_yolo_backbones.quiet import native_noise_hidden
 from keras_yolo_backbones.version import __version__
 
-COMMANDS = (list_command, info, export, quantize, identify, import_weights, export_weights, features, benchmark, check)
+COMMANDS = (
+    *(list_command, info, export, quantize, identify, import_weights, export_weights, features, benchmark, check),
+    completion,
+)
 
 WIDTH = 79
 """Columns of the help texts."""
@@ -97,6 +101,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"keras_yolo_backbones {__version__}")
     parser.add_argument("--verbose", action="store_true", help="show what TensorFlow and the converters log")
+    parser.set_defaults(whole=parser)
     subparsers = parser.add_subparsers(required=True, metavar="command")
     for command in COMMANDS:
         command.add(subparsers)

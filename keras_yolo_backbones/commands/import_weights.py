@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import argparse
+import json
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
-from keras_yolo_backbones.commands.common import build_for, check_exists, working
+from keras_yolo_backbones.commands.common import build_for, check_exists, print_json, working
 from keras_yolo_backbones.errors import ArgumentError
+
+if TYPE_CHECKING:
+    from keras_yolo_backbones.weights.load import Loaded
 
 EXAMPLES = """\
 examples:
   kyb import-weights v8-s yolov8s.pt --out v8s.weights.h5
   kyb import-weights --auto yolov4.weights
   kyb import-weights --auto yolox_nano.pth --out nano.weights.h5
+  kyb import-weights v8-s yolov8s.pt --out v8s.weights.h5 --json
 """
 
 
@@ -37,6 +43,7 @@ def add(subparsers: argparse._SubParsersAction) -> None:
         default=True,
         help="make RGB in [0, 1] of what the original takes, or keep that",
     )
+    parser.add_argument("--json", action="store_true", help="print JSON")
     parser.set_defaults(run=run)
 
 
@@ -50,7 +57,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
     check_exists(file)
     name = args.names[0]
     if args.auto:
-        name = _identified(file, console, wanted=bool(args.out))
+        name = _identified(file, console, wanted=bool(args.out), as_json=args.json)
         if not args.out:
             return 0
     from keras_yolo_backbones.graph.signature import image_input
@@ -62,6 +69,9 @@ def run(args: argparse.Namespace, console: Console) -> int:
     with working(console, f"reading {file}"):
         loaded = load_weights(model, file, strict=args.strict, normalize=args.normalize)
         save_weights(model, args.out)
+    if args.json:
+        print_json({"out": args.out, **_described(loaded), "takes": str(image_input(model).preprocessing)})
+        return 0
     out = Console(highlight=False, soft_wrap=True)
     out.print(f"{args.out}: {loaded.placed} tensors of {loaded.provenance.network} from {loaded.provenance.file}")
     _listed(out, loaded.ignored, "neck and head, ignored")
@@ -78,13 +88,25 @@ def run(args: argparse.Namespace, console: Console) -> int:
     return 0
 
 
-def _identified(file: str, console: Console, *, wanted: bool) -> str:
+def _described(loaded: Loaded) -> dict[str, Any]:
+    """What came of it, as plain data."""
+    lists = {key: list(getattr(loaded, key)) for key in ("ignored", "unplaced", "initial")}
+    trained = loaded.trained.as_data() if loaded.trained else None
+    return {"placed": loaded.placed, **lists, "trained": trained, **json.loads(loaded.provenance.as_json())}
+
+
+def _identified(file: str, console: Console, *, wanted: bool, as_json: bool) -> str:
     """The name of the network that a file is of; with `wanted`, it must be one."""
     from keras_yolo_backbones.weights.recognition.identify import identify
 
     with working(console, f"reading {file}"):
         identity = identify(file)
-    Console(highlight=False, soft_wrap=True).print(f"{file}: {identity.name}{identity.missing} ({identity.format})")
+    if as_json and not wanted:
+        print_json(
+            {"file": file, "networks": list(identity.names), "missing": identity.lacks, "format": identity.format}
+        )
+    elif not as_json:
+        Console(highlight=False, soft_wrap=True).print(f"{file}: {identity.name}{identity.missing} ({identity.format})")
     if wanted and len(identity.names) > 1:
         raise ArgumentError(f"{file} fits {identity.name} alike; say which: kyb import-weights {identity.names[0]} …")
     return identity.names[0]
