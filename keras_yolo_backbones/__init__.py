@@ -53,6 +53,7 @@ if TYPE_CHECKING:  # for editors and type checkers, which cannot follow _LAZY
     )
     from keras_yolo_backbones.features.run import extract_features
     from keras_yolo_backbones.graph.cost import macs
+    from keras_yolo_backbones.graph.draw import draw
     from keras_yolo_backbones.graph.freezing import freeze, unfreeze
     from keras_yolo_backbones.graph.fuse import fuse
     from keras_yolo_backbones.graph.hub import to_keras_hub
@@ -86,6 +87,7 @@ _LAZY = {
     "to_keras_hub": "graph.hub",
     "to_tf_keras": "graph.twin",
     "macs": "graph.cost",
+    "draw": "graph.draw",
     "export_tflite": "export.tflite",
     "export_saved_model": "export.tf_serving.saved_model",
     "export_onnx": "export.onnx.exporter",

@@ -17,7 +17,10 @@ from keras_yolo_backbones.cli import main
 from keras_yolo_backbones.registry import described, variants
 from keras_yolo_backbones.version import __version__
 
-NAMES = ("list", "info", "export", "quantize", "identify", "import-weights", "export-weights")
+NAMES = (
+    *("list", "info", "export", "quantize", "identify", "import-weights", "export-weights", "features", "benchmark"),
+    *("check", "completion"),
+)
 
 
 def kyb(capfd, *arguments):
@@ -186,9 +189,6 @@ def test_argparse_mistakes(capfd):
             main(arguments)
         assert caught.value.code == 2
     assert "'big' is no size; expected 640 or 480x640" in capfd.readouterr().err
-
-
-NAMES += ("features", "benchmark", "check")
 
 
 @pytest.mark.parametrize("command", ["", *NAMES])

@@ -127,6 +127,13 @@ def test_the_shell_imports_and_exports(file, tmp_path, capfd):
     assert "135 tensors of v8-n from yolov8n.safetensors" in printed
     assert printed.count("licence") == 1
     assert "licence of these weights: AGPL-3.0" in printed
+    assert main(["import-weights", "--auto", str(file), "--out", str(out), "--json"]) == 0
+    facts = json.loads(capfd.readouterr().out)
+    said = facts["out"], facts["placed"], facts["network"], facts["licence"], facts["trained"]["activation"]
+    assert said == (str(out), 135, "v8-n", "AGPL-3.0", "silu")
+    assert (facts["ignored"], facts["unplaced"], facts["initial"]) == ([], [], [])
+    assert main(["import-weights", "--auto", str(file), "--json"]) == 0
+    assert json.loads(capfd.readouterr().out)["networks"] == ["v8-n"]
     assert main(["export-weights", "v8-n", str(out), "--out", str(tmp_path / "back.safetensors")]) == 0
     with safe_open(file, framework="numpy") as a, safe_open(tmp_path / "back.safetensors", framework="numpy") as b:
         assert set(a.keys()) == set(b.keys())

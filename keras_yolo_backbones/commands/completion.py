@@ -53,7 +53,7 @@ def run(args: argparse.Namespace, _: Console) -> int:
         elif action.dest in FILES:
             action.complete = shtab.FILE  # type: ignore[attr-defined]
     preamble = {"bash": f'_kyb_networks() {{ compgen -W "{names}" -- "$1"; }}'}
-    print(shtab.complete(args.whole, shell=args.shell, preamble=preamble))
+    print(shtab.complete(args.whole, shell=args.shell, preamble=preamble))  # type: ignore[arg-type]
     return 0
 
 
