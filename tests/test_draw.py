@@ -9,7 +9,7 @@ import keras
 import pytest
 
 import keras_yolo_backbones as kyb
-from keras_yolo_backbones.graph.draw import WIDTH, svg
+from keras_yolo_backbones.graph.draw import LETTER, TEXT, svg
 from keras_yolo_backbones.graph.parts import parts_of
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -47,6 +47,12 @@ def test_the_parts_of_two_passes_and_of_two_backbones():
     assert (len(found["sum"].sources), found["sum"].outputs) == (2, {"0": (2, 2, 256)})
 
 
+def test_a_part_that_is_interrupted_is_there_twice():
+    last = parts_of(built("damo-ns", input_shape=(64, 64, 3)))[-3:]
+    assert [(part.name, list(part.outputs)) for part in last] == [("group5", []), ("spp", []), ("group5", ["P5"])]
+    assert [part.sources for part in last] == [[5], [6], [7]]
+
+
 @pytest.mark.parametrize("name", ["v9-e", "v10-n", "damo-ns", "rtmdet-tiny"])
 def test_the_picture(name):
     model = built(name, input_shape=(64, 64, 3))
@@ -62,10 +68,11 @@ def test_the_picture(name):
     assert len(boxes) == len(parts)
     arrows = [line for line in tree.iter(f"{SVG}path") if line.get("class") == "line"]
     assert len(arrows) == len(model.output) + sum(len(part.sources) for part in parts)
-    height = int(tree.get("height"))
+    height, width = int(tree.get("height")), int(tree.get("width"))
+    assert all(TEXT + LETTER * len(part.contents) <= width for part in parts)
     assert all(0 <= float(box.get("y")) <= height - float(box.get("height")) for box in boxes)
     for line in arrows:
-        assert all(0 <= float(x) <= WIDTH for x in re.findall(r"([\d.]+) [\d.]+", line.get("d")))
+        assert all(0 <= float(x) <= width for x in re.findall(r"([\d.]+) [\d.]+", line.get("d")))
 
 
 def test_the_file(tmp_path):

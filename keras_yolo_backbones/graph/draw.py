@@ -17,8 +17,11 @@ from keras_yolo_backbones.graph.parts import Part, parts_of
 ROW, BOX = 52, 34
 """Height of a row and of the box in it, in pixels."""
 
-LEFT, MIDDLE, LEVELS, TEXT, WIDTH = 84, 250, 420, 560, 1000
-"""Where sizes end, boxes have their middle, levels and contents begin, and the picture ends."""
+LEFT, MIDDLE, LEVELS, TEXT = 84, 250, 420, 560
+"""Where sizes end, boxes have their middle, and levels and contents begin."""
+
+LETTER = 6.9
+"""Width of a small letter, generously."""
 
 TOP = 64
 
@@ -68,16 +71,17 @@ def svg(model: keras.Model) -> str:
     """The text of the picture."""
     parts = parts_of(model)
     height = TOP + ROW * len(parts) + 12
+    width = round(TEXT + max(28, *(len(part.contents) for part in parts)) * LETTER + 16)
     parameters = sum(part.parameters for part in parts)
     facts = (
         f"{parameters / 1e6:.2f} M parameters, {macs(model) / 1e9:.2f} G multiply-accumulates. "
         "Left: height×width of the maps; in the boxes: their channels."
     )
     lines = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH}" height="{height}" viewBox="0 0 {WIDTH} {height}">',
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" viewBox="0 0 {width} {height}">',
         f"<title>{escape(model.name)}</title>",
         f"<style>{STYLE}</style>",
-        f'<rect width="{WIDTH}" height="{height}" fill="#ffffff"/>',
+        f'<rect width="{width}" height="{height}" fill="#ffffff"/>',
         _text(16, 30, model.name, "title"),
         _text(16, 50, facts, "small"),
         '<defs><marker id="tip" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="7" markerHeight="7" '

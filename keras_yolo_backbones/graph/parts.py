@@ -36,7 +36,7 @@ class Part:
     """One part of a network.
 
     Attributes:
-        name: such as `"stage3"`; after that of the nested model it is in.
+        name: such as `"stage3"`, after that of the nested model it is in. A part that is interrupted is there twice.
         size: (height, width, channels) of what comes out of it.
         parameters: trainable and not.
         contents: its layers in words, such as `"2 convs 1×1, 4 convs 3×3, 2 sums, concat"`.
@@ -60,11 +60,18 @@ def parts_of(model: keras.Model) -> list[Part]:
         GraphError: the image size is open, so that maps have no size.
     """
     graph = read(model)
-    members: dict[str, list[Node]] = {}
+    members: list[list[Node]] = []
+    place: dict[Node, int] = {}
+    latest: dict[str, int] = {}
     for node in graph.nodes:
-        members.setdefault(_part_name(node), []).append(node)
-    place = {node: at for at, nodes in enumerate(members.values()) for node in nodes}
-    return [_part(graph, name, nodes, place) for name, nodes in members.items()]
+        name = _part_name(node)
+        before = max((place[value.node] for value in node.inputs), default=0)
+        if name not in latest or before > latest[name]:  # DAMO-YOLO's last group goes on after the SPP in it
+            latest[name] = len(members)
+            members.append([])
+        place[node] = latest[name]
+        members[latest[name]].append(node)
+    return [_part(graph, _part_name(nodes[0]), nodes, place) for nodes in members]
 
 
 def _part_name(node: Node) -> str:
