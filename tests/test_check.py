@@ -93,17 +93,7 @@ def test_mish(files, target, refused):
 @pytest.mark.parametrize(
     ("target", "refused"),
     [
-        (
-            "xnnpack",
-            {
-                "BATCH_MATMUL": (
-                    2,
-                    "xnnpack takes it only in float, or if the zero point of its second factor is 0",
-                    ATTENTION,
-                ),
-                "SOFTMAX": (1, "xnnpack takes it in float only", ATTENTION),
-            },
-        ),
+        ("xnnpack", {"SOFTMAX": (1, "xnnpack takes it in float only", ATTENTION)}),
         ("gpu", {"TRANSPOSE": (4, ON_DEVICE, ATTENTION), "BATCH_MATMUL": (2, ON_DEVICE, ATTENTION)}),
         (
             "edgetpu",
@@ -167,8 +157,10 @@ def test_rare_operators(files):
     assert told(files / "rare.tflite", "edgetpu") == told(files / "rare.tflite", "nnapi") == {}
 
 
-def tensor(*shape: int, kind: str = "INT8", scale: float = 0.5, values: tuple[int, ...] = ()) -> Tensor:
-    return Tensor(kind, shape, scale, 0, bool(values), values)
+def tensor(
+    *shape: int, kind: str = "INT8", scale: float = 0.5, zero_point: int = 0, values: tuple[int, ...] = ()
+) -> Tensor:
+    return Tensor(kind, shape, scale, zero_point, bool(values), values)
 
 
 def node(name: str, *inputs: Tensor, out: Tensor | None = None, activated: bool = False) -> Operator:
@@ -197,6 +189,12 @@ IMAGE = tensor(1, 8, 8, 4)
         ("edgetpu", node("SOFTMAX", tensor(1, 16_000)), ""),
         ("edgetpu", node("SOFTMAX", tensor(1, 16_001)), "it only with one dimension, of 16,000 elements at most"),
         ("edgetpu", node("QUANTIZE", tensor(1, 8, 8, 4, kind="UINT8")), ""),
+        ("xnnpack", node("BATCH_MATMUL", tensor(1, 8, 8, 4, zero_point=-128), IMAGE), ""),
+        (
+            "xnnpack",
+            node("BATCH_MATMUL", IMAGE, tensor(1, 8, 8, 4, zero_point=3)),
+            "it only in float, or if the zero point of its second factor is 0",
+        ),
         ("xnnpack", node("STRIDED_SLICE", IMAGE, IMAGE, IMAGE, tensor(4, values=(1, 1, 1, 1))), ""),
         (
             "xnnpack",
@@ -224,7 +222,7 @@ def test_conditions(target, operator, reason):
     [
         ("leaky_relu", {}, 1),
         ("mish", {"LOG": 6}, 7),
-        ("attention", {"BATCH_MATMUL": 2, "SOFTMAX": 1}, 2),
+        ("attention", {"SOFTMAX": 1}, 2),
         ("rare", {"QUANTIZE": 1, "CONCATENATION": 1, "AVERAGE_POOL_2D": 1, "RESIZE_NEAREST_NEIGHBOR": 1}, 1),
         ("float16", {}, 1),
     ],

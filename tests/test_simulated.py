@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import keras
 import numpy as np
 import pytest
@@ -43,9 +45,21 @@ def images():
     return np.random.default_rng(0).random((8, 32, 32, 3), np.float32)
 
 
-@pytest.mark.parametrize("symmetric", [False, True])
-def test_every_value_of_the_file_is_the_models(network, images, symmetric, tmp_path):
-    aware = kyb.quantize_aware(network, images, symmetric=symmetric)
+def plan_of(network, images, form) -> kyb.quantization.Plan:
+    """A plan with zero in the middle of all ranges, of those of second factors, or of none."""
+    made = kyb.quantization.plan(network, images, symmetric=form == "symmetric")
+    if form == "by hand":
+        low, high = made.range("leaky")
+        made = dataclasses.replace(made, ranges={**made.ranges, "leaky": (low / 2, high)})
+    return made
+
+
+@pytest.mark.parametrize("form", ["usual", "symmetric", "by hand"])
+def test_every_value_of_the_file_is_the_models(network, images, form, tmp_path):
+    plan = plan_of(network, images, form)
+    assert (plan.zero_point("leaky") == 0) == (form != "by hand")
+    assert (plan.zero_point("conv") == 0) == (form == "symmetric")
+    aware = kyb.quantize_aware(network, plan)
     file = kyb.export_tflite(aware, tmp_path / "m.tflite")
     simulated, integers = run(aware, images[:1]), LiteModel(file.path)(images[:1])
     for name, output in file.manifest["outputs"].items():

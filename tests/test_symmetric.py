@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import keras
 import numpy as np
 import pytest
 from quantized import small
 
 import keras_yolo_backbones as kyb
+from keras_yolo_backbones.blocks import MatMul
 from keras_yolo_backbones.litert import LiteModel, operators
 from keras_yolo_backbones.quantization.layers import FakeQuant
 from keras_yolo_backbones.quantization.ranges import balanced
@@ -15,6 +17,17 @@ from keras_yolo_backbones.quantization.ranges import balanced
 @pytest.fixture(scope="module")
 def silu(photographs):
     return small("v8-n", "silu", photographs)
+
+
+@pytest.fixture(scope="module")
+def attention():
+    """softmax(q·kᵀ)·v."""
+    keras.utils.set_random_seed(1)
+    images = keras.Input((16, 16, 3), name="images")
+    convs = [keras.layers.Conv2D(8, 3, padding="same", name=name)(images) for name in "qkv"]
+    q, k, v = (keras.layers.Reshape((256, 8), name=f"{x.name}.cells")(x) for x in convs)
+    weights = keras.layers.Softmax(name="weights")(MatMul(transpose=True, name="scores")([q, k]))
+    return keras.Model(images, {"P3": MatMul(name="values")([weights, v])}, name="attention")
 
 
 @pytest.fixture(scope="module")
@@ -64,6 +77,20 @@ def test_training_moves_both_ends_together():
     low, high = np.asarray(quant.range)
     assert high > 0
     assert low * 127 == pytest.approx(-high * 128)
+
+
+@pytest.mark.parametrize("method", ["minmax", "auto"])
+def test_second_factors_of_products_have_their_zero_in_the_middle(attention, method):
+    """XNNPACK multiplies such tensors only, and rounds once as every runtime for ONNX does."""
+    images = np.random.default_rng(0).random((8, 16, 16, 3), np.float32)
+    plan = kyb.quantization.plan(attention, images, method=method)
+    for factor in ("k", "v"):
+        low, high = plan.range(factor)
+        assert low * 127 == pytest.approx(-high * 128)
+    low, high = plan.range("q")
+    assert abs(low + high) > 0.02 * high
+    learned = kyb.quantize_aware(attention, plan, learn_ranges=True)
+    assert [learned.get_layer(f"{name}.quant").symmetric for name in "qkv"] == [False, True, True]
 
 
 def test_an_asymmetric_plan_is_no_symmetric_one(silu, photographs):

@@ -126,7 +126,8 @@ class _FakeQuantization:
         if name not in self._quants:
             low, high = self._plan.range(self._names[node])
             learn = self._learn and self._scales.fixed(node) is None
-            self._quants[name] = FakeQuant(low, high, learn=learn, symmetric=self._symmetric, name=f"{name}.quant")
+            symmetric = self._symmetric or (self._scales.centred(node) and is_symmetric([(low, high)]))
+            self._quants[name] = FakeQuant(low, high, learn=learn, symmetric=symmetric, name=f"{name}.quant")
         return self._quants[name]
 
     def _made(self, node: Node) -> Any:

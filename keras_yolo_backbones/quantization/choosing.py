@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 import keras
 import numpy as np
@@ -141,14 +141,20 @@ def evenly(images: Calibration) -> Calibration:
     return images.chosen(np.unique(np.linspace(0, len(images) - 1, MOST).round().astype(int)).tolist())
 
 
-def choose(weighed: Weighed, ranges: Mapping[str, Range], *, symmetric: bool = False) -> dict[str, Range]:
-    """For each group the range within its own that causes the least error at the outputs."""
+def choose(weighed: Weighed, ranges: Mapping[str, Range], *, centred: Collection[str] = ()) -> dict[str, Range]:
+    """For each group the range within its own that causes the least error at the outputs; zero in the middle if asked.
+
+    Args:
+        weighed: the histograms.
+        ranges: group -> the widest range allowed.
+        centred: the groups whose range has zero in its middle.
+    """
     members: dict[str, list[int]] = {}
     for index, one in enumerate(weighed.watched):
         members.setdefault(one.group, []).append(index)
     return {
         group: least_error(
-            [(weighed.watched[i].function, weighed.histograms[i]) for i in found], ranges[group], symmetric
+            [(weighed.watched[i].function, weighed.histograms[i]) for i in found], ranges[group], group in centred
         )
         for group, found in members.items()
     }

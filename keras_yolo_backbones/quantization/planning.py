@@ -49,7 +49,8 @@ def plan(
             `"mse"`: by the squared error of the tensor itself, those of kernels too.
         image_size: side or (height, width), for a model that leaves them open.
         symmetric: zero in the middle of every range, so that all zero points are 0, as TensorRT asks. One-sided tensors
-            (images, ReLU) then have half as many steps. Sigmoid and softmax keep the scale that TFLite fixes.
+            (images, ReLU) then have half as many steps. Sigmoid and softmax keep the scale that TFLite fixes. Without
+            it, only the second factors of matrix products (attention) have zero in the middle, see `Scales.centred`.
 
     Raises:
         ArgumentError: an unknown method, or a model that is fake-quantized already.
@@ -88,7 +89,8 @@ def plan_lowered(
     groups = {node: names[scales.group(node)] for node in kept}
     ranges = {groups[node]: fixed for node in kept if (fixed := scales.fixed(node))}
     seen = [node for node in kept if scales.rounds(node) and groups[node] not in ranges]
-    observed = _Observed(graph, seen, [groups[node] for node in seen], samples, symmetric)
+    centred = frozenset(groups[node] for node in seen if scales.centred(node))
+    observed = _Observed(graph, seen, [groups[node] for node in seen], samples, centred)
     errors = observed.weighed() if method == "auto" else None
     ranges |= observed.least_error(errors) if errors else observed.narrowed(method)
     made = Plan(
@@ -117,14 +119,14 @@ class _Observed:
         nodes: whose outputs are watched.
         groups: the group of each.
         samples: the images.
-        symmetric: whether zero has to be in the middle of every range.
+        centred: the groups that have zero in the middle of their range.
     """
 
     graph: Graph
     nodes: list[Node]
     groups: list[str]
     samples: Calibration
-    symmetric: bool
+    centred: frozenset[str]
 
     @functools.cached_property
     def _watched(self) -> keras.Model:
@@ -150,10 +152,10 @@ class _Observed:
 
     def least_error(self, errors: Weighed) -> dict[str, Range]:
         """The ranges that cause the least error at the outputs."""
-        return choose(errors, self.widest, symmetric=self.symmetric)
+        return choose(errors, self.widest, centred=self.centred)
 
     def _allowed(self, ranges: dict[str, Range]) -> dict[str, Range]:
-        return {group: balanced(bounds) for group, bounds in ranges.items()} if self.symmetric else ranges
+        return {group: balanced(bounds) if group in self.centred else bounds for group, bounds in ranges.items()}
 
 
 def _limits(layer: keras.Layer, method: str, powers: np.ndarray | None) -> tuple[float, ...]:

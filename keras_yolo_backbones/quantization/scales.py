@@ -45,7 +45,7 @@ class Scales:
     Attributes:
         graph: from `lower`.
         images: the smallest and the largest value that an image can hold.
-        symmetric: whether the range of images is to have its zero in the middle.
+        symmetric: whether all ranges, that of images too, are to have their zero in the middle.
     """
 
     def __init__(self, graph: Graph, images: Range, *, symmetric: bool = False) -> None:
@@ -57,6 +57,7 @@ class Scales:
         self._position = {node: position for position, node in enumerate(graph.nodes)}
         for node in graph.nodes:
             self._add(node)
+        self._centred = {self.group(value.node) for node in graph.nodes for value in _second_factor(node)}
 
     def group(self, node: Node) -> Node:
         """The first of the nodes that share the scale of this one; it names the group."""
@@ -67,6 +68,14 @@ class Scales:
     def fixed(self, node: Node) -> Range | None:
         """The range that the scale of `node` is fixed to, if it is."""
         return self._fixed.get(self.group(node))
+
+    def centred(self, node: Node) -> bool:
+        """Whether the range of `node` is to have its zero in the middle: all are, or its group is a second factor.
+
+        XNNPACK has an integer product of two tensors only where the zero point of the second is 0. Such a product is
+        rounded once, as ONNX' runtimes round it. LiteRT's own kernel rounds twice and is several times slower.
+        """
+        return self.symmetric or self.group(node) in self._centred
 
     def absorbed(self, node: Node) -> bool:
         """Whether TFLite computes `node` and the ReLU after it as one operator, with no tensor between them."""
@@ -107,6 +116,11 @@ class Scales:
         if isinstance(node.layer, keras.layers.InputLayer):
             return balanced(self.images) if self.symmetric else self.images
         return FIXED.get(activation_of(node.layer))
+
+
+def _second_factor(node: Node) -> list[Value]:
+    """The second factor of a matrix product of two tensors; none for other calls."""
+    return node.inputs[1:] if type(node.layer).__name__ in ("MatMul", "Matmul") else []
 
 
 def is_symmetric(ranges: Iterable[Range]) -> bool:

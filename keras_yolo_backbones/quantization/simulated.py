@@ -89,10 +89,10 @@ class RoundedLeakyReLU(Rounding, keras.layers.LeakyReLU):
 
 @keras.saving.register_keras_serializable(PACKAGE)
 class RoundedMatMul(Rounding, MatMul):
-    """A matrix product that is rounded as BATCH_MATMUL is: mostly twice.
+    """A matrix product that is rounded as BATCH_MATMUL is: once or twice.
 
-    XNNPACK has this operator only where 0 is 0 in the second factor, and rounds once. LiteRT's own kernel multiplies
-    sums of integers by a factor between ½ and 1, rounds, divides by a power of two, and rounds again.
+    XNNPACK has this operator only where 0 is 0 in the second factor, as `plan` makes it, and rounds once. LiteRT's own
+    kernel multiplies sums of integers by a factor between ½ and 1, rounds, divides by a power of two, and rounds again.
 
     Args:
         input_steps: between the values of the two factors.
