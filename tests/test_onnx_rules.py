@@ -61,6 +61,13 @@ def test_float_layers_are_named_for_every_runtime(files):
         assert reasons(files["float"], target)["Conv", "nothing in the file is quantized"] == 31
 
 
+def test_every_rule_names_its_source():
+    for target, rules in RULES.items():
+        assert len(rules) >= 3
+        for source in rules.values():
+            assert ".com/" in source or ".ai/" in source or source.startswith("seen in"), (target, source)
+
+
 def test_the_command(files, capfd, tmp_path):
     assert main(["check", str(files["symmetric"]), "--target", "tensorrt"]) == 0
     assert main(["check", str(files["asymmetric"]), "--target", "tensorrt", "--json"]) == 1

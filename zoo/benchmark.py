@@ -1,9 +1,10 @@
 """Build time, import time, latency and throughput on this machine: a table, a plot (latency.png) and numbers
 (benchmark.json).
 
-    python zoo/benchmark.py --out bench [--models v8-n v8-s] [--image-size 640] [--rounds 15]
+    python zoo/benchmark.py --out bench [--models v8-n v8-s v8-s:relu6] [--image-size 640] [--rounds 15]
 
-Times are medians; every claim is a ratio against something in the same run.
+A network may have an activation after a colon. Times are medians; every claim is a ratio against something in the same
+run.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ def main() -> None:
     """Measure, print, write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=Path("bench"))
-    parser.add_argument("--models", nargs="+", default=["v8-n", "v8-s"])
+    parser.add_argument("--models", nargs="+", default=["v8-n", "v8-s", "v8-s:relu6"])
     parser.add_argument("--image-size", type=int, default=640)
     parser.add_argument("--rounds", type=int, default=15)
     args = parser.parse_args()
@@ -63,7 +64,7 @@ def main() -> None:
     for name in args.models:
         with working(console, f"exporting and timing {name}, {args.rounds} rounds"):
             results["latency"][name] = latencies(name, args.image_size, args.rounds)
-    for name in args.models:
+    for name in [name for name in args.models if ":" not in name]:
         with working(console, f"features of many files with {name}, {THROUGHPUT_ROUNDS} rounds"):
             results["features"][name] = throughput(name, args.image_size)
     report(console, results)
@@ -83,21 +84,25 @@ def import_times(rounds: int = 5) -> dict[str, float]:
 
 def build_time(name: str, side: int) -> float:
     """Seconds to build a network, the first time apart."""
-    import keras_yolo_backbones as kyb
-
     times = []
     for _ in range(4):
         start = time.perf_counter()
-        kyb.create(name, input_shape=(side, side, 3))
+        network(name, side)
         times.append(time.perf_counter() - start)
     return statistics.median(times[1:])
 
 
-def latencies(name: str, side: int, rounds: int) -> dict[str, dict[str, float]]:
-    """Every form of one network, timed in turns."""
+def network(name: str, side: int) -> Any:
+    """The network of a name such as `v8-s` or `v8-s:relu6`."""
     import keras_yolo_backbones as kyb
 
-    model = kyb.create(name, input_shape=(side, side, 3))
+    own, _, activation = name.partition(":")
+    return kyb.create(own, input_shape=(side, side, 3), **({"activation": activation} if activation else {}))
+
+
+def latencies(name: str, side: int, rounds: int) -> dict[str, dict[str, float]]:
+    """Every form of one network, timed in turns."""
+    model = network(name, side)
     with tempfile.TemporaryDirectory() as folder:
         found = measure(deployed(model, Path(folder), noise(model)), model, rounds=rounds)
     return {form: latency._asdict() for form, latency in found.items()}
@@ -165,9 +170,20 @@ def report(console: Console, results: dict[str, Any]) -> None:
             table.add_row(form, f"{latency['ratio']:.2f}", f"{latency['peak_share']:.2f}", milliseconds)
         console.print()
         console.print(table)
+        console.print(f"int8 takes of the time of float: {int8_of_float(forms)}")
     for name, shares in results["features"].items():
         text = ", ".join(f"{kind} files {share:.2f}" for kind, share in shares.items())
         console.print(f"features with {name}, throughput relative to the bare model loop: {text}")
+
+
+INT8 = {"tflite int8": "tflite float32", "onnxruntime int8": "onnxruntime", "openvino int8": "openvino"}
+"""Form -> the same in float."""
+
+
+def int8_of_float(forms: dict[str, dict[str, float]]) -> str:
+    """Int8 against float in each runtime."""
+    found = {form: forms[form]["seconds"] / forms[plain]["seconds"] for form, plain in INT8.items() if form in forms}
+    return ", ".join(f"{form.removesuffix(' int8')} {share:.2f}" for form, share in found.items())
 
 
 def draw(results: dict[str, Any], path: Path) -> Path:

@@ -1,19 +1,8 @@
-"""What runtimes ask of a quantized ONNX file, by their published rules; each rule names its source.
+"""What runtimes ask of a quantized ONNX file, by their published rules; `RULES` names the source of each.
 
-- tensorrt: "Working with Quantized Types" (docs.nvidia.com/deeplearning/tensorrt/latest/inference-library/
-  work-quantized-types.html): quantization is symmetric, in signed INT8; a layer runs in INT8 where its inputs, weights
-  too, come from dequantize layers; activations have one scale. Its page of Dequantize (docs.nvidia.com/deeplearning/
-  tensorrt/operators/docs/Dequantize.html) lists int8, fp8 and int4 as types of the input and zero points of 0 only, so
-  that int32 biases are to be float; a parser that meets one says "only activation types allowed as input to this layer"
-  (issue 14229 of github.com/microsoft/onnxruntime). TensorRT itself has not been run.
-- onnxruntime: "Quantize ONNX models" (onnxruntime.ai/docs/performance/model-optimizations/quantization): QDQ groups
-  are fused to integer operators, and on x86 uint8 activations with int8 weights are the fast form. Which groups are
-  fused was seen in the optimized graphs of version 1.32.0, CPU provider.
-- openvino: "OpenVINO Low Precision Transformations" (docs.openvino.ai): activations in u8 or i8, kernels in i8 with
-  zero points of 0, a scale a channel for kernels only. Seen in the executed graph of 2026.4: convolutions in I8.
-- qnn: "QNN Execution Provider" (onnxruntime.ai/docs/execution-providers/QNN-ExecutionProvider): the HTP backend takes
-  quantized models with fixed shapes; nodes with open shapes are refused since pull request 22066 of
-  github.com/microsoft/onnxruntime.
+Of onnxruntime and OpenVINO it was also seen which operators they compute in integers. TensorRT has not been run, nor
+has QNN. For TensorRT biases have to be float: its Dequantize has no int32, and a parser that meets one says "only
+activation types allowed as input to this layer".
 """
 
 from __future__ import annotations
@@ -176,12 +165,43 @@ def _fixed_shapes(file: File) -> Found:
             yield "input", "takes fixed shapes only", _FIXED
 
 
-RULES: dict[str, tuple[Callable[[File], Found], ...]] = {
-    "tensorrt": (
-        *(_signed_and_symmetric, _no_wide_integers, _one_scale_for_activations, _symmetric_kernels, _integer_kernels),
-    ),
-    "onnxruntime": (_unsigned_activations, _symmetric_kernels, _integer_kernels, _fused),
-    "openvino": (_one_scale_for_activations, _symmetric_kernels, _integer_kernels),
-    "qnn": (_fixed_shapes, _one_scale_for_activations, _symmetric_kernels, _integer_kernels),
+_NVIDIA = "docs.nvidia.com/deeplearning/tensorrt/"
+_TYPES = _NVIDIA + "latest/inference-library/work-quantized-types.html"
+_EXPLICIT = _NVIDIA + "latest/inference-library/quantized-types-explicit-quantization.html"
+_DEQUANTIZE = _NVIDIA + "operators/docs/Dequantize.html"
+_ORT = "onnxruntime.ai/docs/performance/model-optimizations/quantization.html"
+_SEEN = "seen in the graphs that onnxruntime 1.32.0 optimizes for the CPU"
+_OPENVINO = "docs.openvino.ai/2023.3/openvino_docs_OV_UG_lpt_ConvolutionTransformation.html"
+_OPENVINO_INT8 = (
+    "docs.openvino.ai/2024/documentation/openvino-ir-format/intermediate-representation-int8-inference.html"
+)
+_QNN = "onnxruntime.ai/docs/execution-providers/QNN-ExecutionProvider.html"
+_PULLS = "github.com/microsoft/onnxruntime/pull/"
+
+RULES: dict[str, dict[Callable[[File], Found], str]] = {
+    "tensorrt": {
+        _signed_and_symmetric: f"{_TYPES}: symmetric, signed INT8",
+        _no_wide_integers: f"{_DEQUANTIZE}: no int32 among the types; github.com/microsoft/onnxruntime/issues/14229",
+        _one_scale_for_activations: f"{_TYPES}: activations per tensor",
+        _symmetric_kernels: f"{_TYPES}: symmetric, kernels per channel",
+        _integer_kernels: f"{_EXPLICIT}: a DequantizeLinear between weights and the operator that uses them",
+    },
+    "onnxruntime": {
+        _unsigned_activations: f"{_ORT}: U8S8 is the fast form on x86; {_SEEN}",
+        _symmetric_kernels: f"{_ORT}: WeightSymmetric is the default for int8 weights",
+        _integer_kernels: f"{_ORT}: QDQ around the operator; {_SEEN}",
+        _fused: _SEEN,
+    },
+    "openvino": {
+        _one_scale_for_activations: f"{_OPENVINO}: dequantization on activations must be per tensor",
+        _symmetric_kernels: f"{_OPENVINO}: weights in low precision; seen in the executed graph of 2026.4",
+        _integer_kernels: f"{_OPENVINO_INT8}: data and weights are both quantized",
+    },
+    "qnn": {
+        _fixed_shapes: f"{_QNN}: fixed shapes only; {_PULLS}22066",
+        _one_scale_for_activations: f"{_PULLS}20154: a scale a channel for constant inputs only",
+        _symmetric_kernels: f"{_PULLS}20154: Conv with int8 weights, a scale a channel",
+        _integer_kernels: f"{_QNN}: the HTP backend takes quantized models",
+    },
 }
-"""Runtime -> its rules."""
+"""Runtime -> its rules, each with its source."""
