@@ -288,6 +288,19 @@ def test_warmup_is_what_the_official_messages_read(bundle):
     assert sorted(grey) == pytest.approx([114 / 255, 114])
 
 
+def test_each_signature_and_each_size_is_replayed_once(bundle, session, monkeypatch):
+    run, seen = session.run, []
+
+    def noted(inputs, signature):
+        seen.append((signature, len(*inputs.values())))
+        return run(inputs, signature)
+
+    monkeypatch.setattr(session, "run", noted)
+    assert warmup.replay_warmup(session, bundle.path) == len(seen) == 6
+    assert {signature for signature, _ in seen} == set(SIGNATURES)
+    assert {size for _, size in seen} == {1, 4}
+
+
 def _shape(request):
     ((name, tensor),) = request.inputs.items()
     return name, *(side.size for side in tensor.tensor_shape.dim)

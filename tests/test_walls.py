@@ -16,7 +16,7 @@ FLOORS = (
     ("errors", "version", "quiet"),
     (
         *("arena", "arguments", "catalogue", "files", "fragile", "images", "levels", "litert", "marks", "multiples"),
-        *("orientation", "pixel_limit", "preprocessing", "provenance", "sides", "strangers", "webp"),
+        *("orientation", "pixel_limit", "preprocessing", "progress", "provenance", "sides", "strangers", "webp"),
     ),
     ("blocks",),
     ("families.frame",),

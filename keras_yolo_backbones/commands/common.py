@@ -7,16 +7,22 @@ import contextlib
 import json
 import os
 import sys
+import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.table import Table
 
 from keras_yolo_backbones.errors import ArgumentError
+from keras_yolo_backbones.progress import listening
 
 if TYPE_CHECKING:
     import keras
+
+Timings = list[tuple[str, str, float]]
+"""(what was done, its step, seconds)."""
 
 
 def add_model_arguments(parser: argparse.ArgumentParser) -> None:
@@ -86,12 +92,40 @@ def check_exists(path: str, what: str = "") -> None:
 
 
 @contextlib.contextmanager
-def working(console: Console, text: str) -> Iterator[None]:
-    """Show on standard error what is being done and for how long; nothing where that is no terminal."""
+def working(console: Console, text: str, timings: Timings | None = None) -> Iterator[None]:
+    """Show on standard error what is being done, step by step, and for how long; nothing where that is no terminal.
+
+    Args:
+        console: on standard error.
+        text: what is done.
+        timings: gets the seconds of every step.
+    """
     columns = SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn()
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
-        progress.add_task(text, total=None)
-        yield
+        task = progress.add_task(text, total=None)
+
+        def heard(name: str, seconds: float | None) -> None:
+            progress.update(task, description=f"{text}: {name}")
+            if seconds is not None and timings is not None:
+                timings.append((text, name, seconds))
+
+        start = time.perf_counter()
+        with listening(heard):
+            yield
+        if timings is not None:
+            rest = time.perf_counter() - start - sum(seconds for what, _, seconds in timings if what == text)
+            timings.append((text, "the rest", rest))
+
+
+def timings_table(timings: Timings) -> Table:
+    """Where the time went: seconds, and the share of all of them."""
+    total = sum(seconds for *_, seconds in timings)
+    table = Table("time", "", "s", "share", box=None, pad_edge=False)
+    shown = ""
+    for what, name, seconds in timings:
+        table.add_row("" if what == shown else what, name, f"{seconds:.1f}", f"{seconds / total:.0%}")
+        shown = what
+    return table
 
 
 def print_json(value: Any) -> None:

@@ -10,11 +10,13 @@ from rich.console import Console
 from rich.table import Table
 
 from keras_yolo_backbones.commands.common import (
+    Timings,
     add_model_arguments,
     build_model,
     check_exists,
     print_json,
     readable_bytes,
+    timings_table,
     working,
 )
 from keras_yolo_backbones.commands.saved_model import add_saved_model_arguments, saved_model_options
@@ -52,6 +54,7 @@ def add(subparsers: argparse._SubParsersAction) -> None:
     parser.add_argument("--out", required=True, metavar="DIR", help="the folder to write to")
     parser.add_argument("--bom", action="store_true", help="write a CycloneDX bill of materials beside each file")
     parser.add_argument("--json", action="store_true", help="print the manifests as JSON")
+    parser.add_argument("--timings", action="store_true", help="print where the time went")
     integers = parser.add_argument_group("tflite and onnx")
     integers.add_argument("--precision", default="float32", help="float32, float16 (tflite), dynamic (tflite) or int8")
     integers.add_argument("--calibration", metavar="DIR", help="for int8: a folder of photographs, or a plan's .json")
@@ -81,12 +84,13 @@ def run(args: argparse.Namespace, console: Console) -> int:
         from keras_yolo_backbones.export.bom import require_cyclonedx, write_bom
 
         require_cyclonedx()
-    with working(console, f"building {args.model}"):
+    timings: Timings = []
+    with working(console, f"building {args.model}", timings):
         model = build_model(args)
         load(model, args.weights)
     artifacts = []
     for format in dict.fromkeys(args.format):
-        with working(console, f"exporting {format}"):
+        with working(console, f"exporting {format}", timings):
             artifacts.append(_export(model, format, args))
             if args.bom:
                 write_bom(artifacts[-1])
@@ -94,6 +98,8 @@ def run(args: argparse.Namespace, console: Console) -> int:
         print_json([{"path": str(artifact.path), **artifact.manifest} for artifact in artifacts])
     else:
         Console().print(artifact_table(artifacts))
+    if args.timings:
+        console.print(timings_table(timings))
     if not args.weights:
         console.print("The weights are random: without --weights the files show shapes, speed and size, not skill.")
     return 0

@@ -22,6 +22,7 @@ from keras_yolo_backbones.files import check_file_target, staged_pair
 from keras_yolo_backbones.graph.running import require_tensorflow
 from keras_yolo_backbones.graph.signature import ImageInput, image_input
 from keras_yolo_backbones.litert import LiteModel, operators, tally
+from keras_yolo_backbones.progress import step
 from keras_yolo_backbones.quantization.apply import apply
 from keras_yolo_backbones.quantization.calibration import Calibration, calibration_images
 from keras_yolo_backbones.quantization.integer_form import conversions, float_layers, is_fake_quantized
@@ -140,9 +141,10 @@ class _Job(NamedTuple):
     def export(self, target: Path, form: _Form) -> Artifact:
         """Convert `form`, check the file and publish it."""
         options: dict[str, Any] = {"samples": form.samples, "input_type": self.input_type, "outputs": self.outputs}
-        content = convert(form.model, self.images.name, self.size, self.precision, **options)
+        with step("converting"):
+            content = convert(form.model, self.images.name, self.size, self.precision, **options)
         content = fitted(content, self.target)
-        with staged_pair(target) as (temporary, manifest_file):
+        with staged_pair(target) as (temporary, manifest_file), step("comparing with the model"):
             temporary.write_bytes(content)
             listed, runner = operators(temporary), LiteModel(temporary)
             if self.precision == "int8":
@@ -188,7 +190,8 @@ def _post_training(job: _Job, target: Path, plan: Plan | None, method: str, keep
     primitive = lowered(job.model)
     try:
         if plan is None:
-            plan = plan_lowered(primitive, job.model, job.samples, method=method, image_size=job.size[:2])
+            with step("choosing ranges"):
+                plan = plan_lowered(primitive, job.model, job.samples, method=method, image_size=job.size[:2])
         planned = apply(plan, primitive, job.images.preprocessing.range, keep_float=keep_float)
         ranges = {"from": "plan", "method": plan.method, "images": plan.images}
         return job.export(target, _Form(planned, simulates=True, ranges=ranges))

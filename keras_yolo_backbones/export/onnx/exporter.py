@@ -30,6 +30,7 @@ from keras_yolo_backbones.export.onnx.steps import compare_steps
 from keras_yolo_backbones.files import check_file_target, staged_pair
 from keras_yolo_backbones.graph.running import require_tensorflow
 from keras_yolo_backbones.graph.signature import image_input, named_outputs
+from keras_yolo_backbones.progress import step
 from keras_yolo_backbones.quantization.calibration import Calibration
 from keras_yolo_backbones.quantization.integer_form import float_layers, is_fake_quantized
 from keras_yolo_backbones.quantization.tfmot.engine import is_tfmot
@@ -107,12 +108,14 @@ def export_onnx(
     check_quantization(model, precision, **options, reduce_range=reduce_range)
     aware, samples = None, None
     if precision == "int8":
-        aware, samples = quantized_model(model, calibration, method, scheme, image_size, keep_float)
+        with step("choosing ranges"):
+            aware, samples = quantized_model(model, calibration, method, scheme, image_size, keep_float)
         aware = with_reduced_kernels(aware) if reduce_range else aware
     bits = BITS if reduce_range else 8
-    written = _write(model, aware, opset=opset, layout=layout, scheme=scheme, io=io, bits=bits)
+    with step("converting"):
+        written = _write(model, aware, opset=opset, layout=layout, scheme=scheme, io=io, bits=bits)
     bound = LEAST_SNR_DB[precision] if least_snr_db is None else least_snr_db
-    with staged_pair(target) as (temporary, manifest_file):
+    with staged_pair(target) as (temporary, manifest_file), step("comparing with the model"):
         temporary.write_bytes(written.proto.SerializeToString())
         manifest = _checked(model, aware, written, temporary, _batches(model, image_size, samples), bound, target.name)
         manifest["sha256"]["file"] = file_digest(temporary)

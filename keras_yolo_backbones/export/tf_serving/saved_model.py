@@ -31,6 +31,7 @@ from keras_yolo_backbones.graph.rewrite import recast
 from keras_yolo_backbones.graph.running import require_tensorflow
 from keras_yolo_backbones.graph.signature import ImageInput, image_input
 from keras_yolo_backbones.pixel_limit import MAX_PIXELS
+from keras_yolo_backbones.progress import step
 from keras_yolo_backbones.quantization.integer_form import is_fake_quantized
 
 MANIFEST = "manifest.json"
@@ -70,13 +71,14 @@ def export_saved_model(
         signatures: some of `SIGNATURES`, all that the model can have by default.
         image_size: a side, or (height, width), where the model leaves them open; the signatures that take files need
             one.
-        batch_sizes: those that the server shall batch to; a warm-up request is stored for each, and run once here. The
-            largest decides how much memory that takes: YOLOv8-s at 640 pixels 4 GB for 32, 2.6 GB for 8.
+        batch_sizes: those that the server shall batch to; a warm-up request is stored for each with each signature, and
+            each size is run once here. The largest decides how much memory that takes: YOLOv8-s at 640 pixels 4 GB for
+            32, 2.6 GB for 8.
         max_pixels: of the signatures that take files: a request with a larger image fails before that is decoded.
 
     Returns:
         The version folder and its manifest (`manifest.json` in it), after TF Serving's loader has read it, every
-        signature has agreed with the model, and all warm-up requests have been run.
+        signature has agreed with the model, and warm-up requests of every signature and every size have been run.
 
     Raises:
         ArgumentError: the version exists already, or a value is not allowed.
@@ -94,18 +96,25 @@ def export_saved_model(
     folder = check_directory(directory)
     check_server_files(folder, xla=xla)
     _check_version(folder, version)
-    served = fuse(model) if fused else model
-    if precision is not None:
-        served = recast(served, PRECISIONS[precision])
+    with step("folding"):
+        served = fuse(model) if fused else model
+        if precision is not None:
+            served = recast(served, PRECISIONS[precision])
+        plain = fusable(served)
     with scratch(folder) as work:
         temporary = work / "version"
-        save_signatures(build_signatures(fusable(served), images, names, xla=xla, max_pixels=max_pixels), temporary)
-        stabilize(temporary)
-        with ServingSession(temporary) as session:
+        with step("writing"):
+            save_signatures(build_signatures(plain, images, names, xla=xla, max_pixels=max_pixels), temporary)
+            stabilize(temporary)
+        with step("loading"):
+            session = ServingSession(temporary)
+        with session:
             bound = min(_bound(model), _bound(served))
-            found = check_signatures(session, model, images, what=folder.name, least_snr_db=bound)
-            requests = write_warmup(session, temporary, folder.resolve().name, images, sizes)
-            replay_warmup(session, temporary)
+            with step("comparing with the model"):
+                found = check_signatures(session, model, images, what=folder.name, least_snr_db=bound)
+            with step("warming up"):
+                requests = write_warmup(session, temporary, folder.resolve().name, images, sizes)
+                replay_warmup(session, temporary)
             manifest = make_manifest(
                 model,
                 images,

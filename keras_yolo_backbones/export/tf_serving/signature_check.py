@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import keras
@@ -37,49 +38,58 @@ def check_signatures(
         ExportError: a signature cannot be run, or does not follow the model.
     """
     found = {}
+    samples = _Samples(model, images)
     for name, definition in session.signatures.items():
         ((key, tensor),) = definition.inputs.items()
-        kind = tf.as_dtype(tensor.dtype)
+        batch, outputs = samples.of(tf.as_dtype(tensor.dtype))
+        wanted = _pooled(outputs) if name.endswith("embedding") else outputs
 
         def artifact(batch: Any, key: str = key, name: str = name) -> dict[str, np.ndarray]:
             return session.run({key: batch}, name)
 
-        def reference(batch: Any, name: str = name) -> dict[str, np.ndarray]:
-            outputs = _reference(model, images, batch)
-            return _pooled(outputs) if name.endswith("embedding") else outputs
+        def reference(_: Any, wanted: dict[str, np.ndarray] = wanted) -> dict[str, np.ndarray]:
+            return wanted
 
-        batch = samples(kind, images)
         found[name] = compare(
             model, artifact, [batch], what=f"{what}, {name}", least_snr_db=least_snr_db, reference=reference
         )
     return found
 
 
-def samples(kind: tf.DType, images: ImageInput) -> Any:
-    """Two random images: floats, pixels, or (for strings) PNG files, one larger than the model's input, one smaller."""
-    height, width, channels = images.any_size()
-    if kind == tf.float32:
-        return check_images((height, width, channels), images.preprocessing.range, count=2)
-    if kind == tf.uint8:
-        return np.rint(check_images((height, width, channels), (0, 255), count=2)).astype(np.uint8)
-    sizes = (height + height // 3 + 1, width * 2), (max(1, height // 2), max(1, width // 3))
-    pixels = [np.rint(check_images((*size, 3), (0, 255))[0]).astype(np.uint8) for size in sizes]
-    return [tf.io.encode_png(image).numpy() for image in pixels]
+class _Samples:
+    """Two random images as floats, as pixels and as files, with the model's outputs on each, computed once.
 
+    The floats are the pixels, preprocessed. Of the PNG files, one is larger than the model's input and one smaller.
+    """
 
-def _reference(model: keras.Model, images: ImageInput, batch: Any) -> dict[str, np.ndarray]:
-    """The model's outputs on floats, pixels or files."""
-    geometry: dict[str, np.ndarray] = {}
-    if isinstance(batch, list):
-        height, width, _ = images.any_size()
-        bars = images.preprocessing.padding
-        boxed = [letterbox(decode(file).numpy(), height, width, padding=bars) for file in batch]
-        geometry["scale"] = np.array([box.scale for box in boxed], np.float32)
-        geometry["padding"] = np.array([(box.top, box.left) for box in boxed], np.float32)
-        batch = np.stack([box.image for box in boxed])
-    if batch.dtype == np.uint8:
-        batch = images.preprocessing.apply(batch)
-    return run(model, batch) | geometry
+    def __init__(self, model: keras.Model, images: ImageInput):
+        self._model, self._images = model, images
+
+    def of(self, kind: tf.DType) -> tuple[Any, dict[str, np.ndarray]]:
+        """(images as a signature takes them, outputs) for an input of this type."""
+        if kind == tf.string:
+            return self._files
+        pixels, floats, outputs = self._arrays
+        return (pixels if kind == tf.uint8 else floats), outputs
+
+    @functools.cached_property
+    def _arrays(self) -> tuple[np.ndarray, np.ndarray, dict[str, np.ndarray]]:
+        pixels = np.rint(check_images(self._images.any_size(), (0, 255), count=2)).astype(np.uint8)
+        floats = self._images.preprocessing.apply(pixels)
+        return pixels, floats, run(self._model, floats)
+
+    @functools.cached_property
+    def _files(self) -> tuple[list[bytes], dict[str, np.ndarray]]:
+        height, width, _ = self._images.any_size()
+        bars = self._images.preprocessing.padding
+        sizes = (height + height // 3 + 1, width * 2), (max(1, height // 2), max(1, width // 3))
+        shown = [np.rint(check_images((*size, 3), (0, 255))[0]).astype(np.uint8) for size in sizes]
+        files = [tf.io.encode_png(image).numpy() for image in shown]
+        boxed = [letterbox(decode(file).numpy(), height, width, padding=bars) for file in files]
+        floats = self._images.preprocessing.apply(np.stack([box.image for box in boxed]))
+        scale = np.array([box.scale for box in boxed], np.float32)
+        padding = np.array([(box.top, box.left) for box in boxed], np.float32)
+        return files, run(self._model, floats) | {"scale": scale, "padding": padding}
 
 
 def _pooled(outputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:

@@ -74,18 +74,33 @@ def write_warmup(
     return count
 
 
-def replay_warmup(session: ServingSession, folder: Path) -> None:
-    """Read the requests back and run them; one that fails would keep the server from loading the version.
+def replay_warmup(session: ServingSession, folder: Path) -> int:
+    """Read the requests back and run those that tell something new: each signature once, each batch size once.
+
+    One that fails would keep the server from loading the version. Signatures share one network, so that a batch size
+    that one of them can run, all can.
+
+    Returns:
+        How many were run.
 
     Raises:
         ExportError: a record cannot be read or run.
     """
+    signatures, sizes = set(), set()
+    count = 0
     for number, request in enumerate(read_warmup(folder)):
         inputs = {name: _array(tensor) for name, tensor in request.inputs.items()}
+        size = len(next(iter(inputs.values()), ()))
+        if request.signature in signatures and size in sizes:
+            continue
+        signatures.add(request.signature)
+        sizes.add(size)
+        count += 1
         try:
             session.run(inputs, request.signature)
         except (ExportError, KeyError) as error:
             raise ExportError(f"warm-up request {number} fails: {error}") from error
+    return count
 
 
 def read_warmup(folder: Path) -> Iterator[Request]:

@@ -1,0 +1,36 @@
+"""What a long call is doing: each step is told to whoever listens, and how long it took when it is done."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator
+from contextvars import ContextVar
+
+Listener = Callable[[str, float | None], None]
+"""`(step, seconds)`; seconds are `None` when the step begins."""
+
+_LISTENER: ContextVar[Listener | None] = ContextVar("listener", default=None)
+
+
+@contextlib.contextmanager
+def step(name: str) -> Iterator[None]:
+    """Announce a step, run the block, say how long it took. A step that fails is not reported as done."""
+    listener = _LISTENER.get()
+    if listener is None:
+        yield
+        return
+    listener(name, None)
+    start = time.perf_counter()
+    yield
+    listener(name, time.perf_counter() - start)
+
+
+@contextlib.contextmanager
+def listening(listener: Listener) -> Iterator[None]:
+    """Hear of the steps of the calls in this block."""
+    token = _LISTENER.set(listener)
+    try:
+        yield
+    finally:
+        _LISTENER.reset(token)
