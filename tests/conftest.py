@@ -11,15 +11,44 @@ import subprocess
 import sys
 from pathlib import Path
 
+import fuzzing
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, is_hypothesis_test, settings
 
 # A slow machine is no fault of the code; the limits of the readers have tests of their own.
 _SLOW = [HealthCheck.too_slow, HealthCheck.data_too_large]
 settings.register_profile("short", max_examples=60, deadline=None, derandomize=True, suppress_health_check=_SLOW)
-settings.register_profile("fuzz", max_examples=3000, deadline=None, suppress_health_check=_SLOW)
+settings.register_profile("fuzz", max_examples=300, deadline=None, database=None, suppress_health_check=_SLOW)
 settings.load_profile("short")
+
+_REPEATED = pytest.StashKey["fuzzing.Repeated"]()
+
+
+def pytest_collection_modifyitems(config, items):
+    """With `FUZZ_SECONDS`: random tests only."""
+    if seconds := float(os.environ.get("FUZZ_SECONDS", "0")):
+        items[:] = [item for item in items if is_hypothesis_test(item.function)]
+        config.stash[_REPEATED] = repeated = fuzzing.Repeated(seconds)
+        repeated.waiting = len(items)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_pyfunc_call(pyfuncitem):
+    result = yield
+    if repeated := pyfuncitem.config.stash.get(_REPEATED, None):
+        arguments = {name: pyfuncitem.funcargs[name] for name in pyfuncitem._fixtureinfo.argnames}
+        repeated.run(lambda: pyfuncitem.obj(**arguments))
+    return result
+
+
+def pytest_terminal_summary(terminalreporter):
+    """What the random tests cost, where they ran in this process."""
+    if fuzzing.COSTS:
+        terminalreporter.section("random files: worst processor time and memory, outcomes")
+        for test, cost in fuzzing.COSTS.items():
+            terminalreporter.write_line(f"{cost}  {test}")
+
 
 SIDE = 64
 ROOT = Path(__file__).parents[1]

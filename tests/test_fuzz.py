@@ -6,59 +6,44 @@
 from __future__ import annotations
 
 import io
+import json
 import pickle
 import tempfile
+import zipfile
 from functools import cache
 from pathlib import Path
 
 import h5py
 import numpy as np
+import opcodes
 import pytest
-from hypothesis import event, given, settings
+from fuzzing import costed, damaged, damages
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.numpy import save
 from test_load_weights import write_darknet
 from test_onnx_reading import model as onnx_model
-from torchfile import Name, Writer, archived, encode, pickle_of, records_of, write_legacy
+from torchfile import LEGACY, Writer, archived, encode, pickle_of, records_of, write_legacy
 
 from keras_yolo_backbones.errors import CheckpointError
 from keras_yolo_backbones.weights.readers.checkpoint import read_checkpoint
+from keras_yolo_backbones.weights.readers.pickles.opcodes import HANDLERS
 from keras_yolo_backbones.weights.recognition.identify import recognise
 
 TENSORS = {"model.0.conv.weight": np.ones((2, 3, 3, 3), np.float32), "model.0.bn.running_var": np.ones(2, np.float16)}
 
-Damage = tuple[str, int, bytes]
-damages = st.lists(
-    st.tuples(
-        st.sampled_from(["set"] * 6 + ["insert", "delete", "repeat", "cut"]),
-        st.integers(0, 1 << 20),
-        st.one_of(st.binary(min_size=1, max_size=9), st.sampled_from([b"\0" * 8, b"\xff" * 8, b"\x7f", b"\x80"])),
-    ),
-    min_size=1,
-    max_size=3,
-)
-
-
-def damaged(data: bytes, damage: list[Damage]) -> bytes:
-    for kind, position, with_ in damage:
-        at = position % (len(data) + 1)
-        end = at + len(with_)
-        if kind == "set":
-            data = data[:at] + with_ + data[end:]
-        elif kind == "insert":
-            data = data[:at] + with_ + data[at:]
-        elif kind == "delete":
-            data = data[:at] + data[end:]
-        elif kind == "repeat":
-            data = data[:end] + data[at : at + 50 * len(with_)] + data[end:]
-        else:
-            data = data[: max(at, 1)]
-    return data
-
 
 def outcome(path, data: bytes) -> str:
     """`"read"` or `"refused"`; anything else is raised."""
+    return costed(len(data), lambda: read_or_refused(written(path, data)))
+
+
+def written(path, data: bytes):
     path.write_bytes(data)
+    return path
+
+
+def read_or_refused(path) -> str:
     try:
         with read_checkpoint(path) as checkpoint:
             recognise(checkpoint)
@@ -90,7 +75,7 @@ def test_the_pickles_of_the_original_projects_are_read_whole(path, name, count):
 @given(st.sampled_from(["v8_n", "v6_n", "yolox_nano"]), damages)
 def test_a_damaged_pickle_of_an_original_project(path, name, damage):
     """The pickle is damaged and the archive whole, so that the damage reaches the interpreter."""
-    event(outcome(path, archived(damaged(pickle_of(name), damage), records_of(name))))
+    outcome(path, archived(damaged(pickle_of(name), damage), records_of(name)))
 
 
 @cache
@@ -103,60 +88,68 @@ def small_pickle() -> tuple[bytes, dict[str, bytes]]:
 @given(damages)
 def test_a_damaged_pickle_with_its_tensors(path, damage):
     whole, records = small_pickle()
-    event(outcome(path, archived(damaged(whole, damage), records)))
+    outcome(path, archived(damaged(whole, damage), records))
 
 
-WORDS = ("model", "_modules", "_parameters", "_buffers", "act", "eps", "names", "yaml", "storage", "0", "cpu")
-NAMES = (
-    "torch._utils._rebuild_tensor_v2",
-    "torch._utils._rebuild_parameter",
-    "torch._tensor._rebuild_from_type_v2",
-    "torch.FloatStorage",
-    "torch.nn.modules.batchnorm.BatchNorm2d",
-    "torch.nn.modules.activation.LeakyReLU",
-    "numpy.dtype",
-    "numpy.core.multiarray._reconstruct",
-    "numpy._core.numeric._frombuffer",
-    "_codecs.encode",
-    "collections.OrderedDict",
-    "builtins.set",
-    "argparse.Namespace",
-    "copyreg._reconstructor",
-)
-PARTS = [
-    *(bytes([code]) for code in b"N})](l1e0uasbR\x81\x85\x86\x87t\x88\x89\x8f\x90\x91\x94\x92Q\x93"),
-    *(b"h" + bytes([i]) for i in range(8)),
-    *(b"q" + bytes([i]) for i in range(8)),
-    *map(encode, [*WORDS, 0, 1, 3, 1 << 61, -1, 0.1]),
-    *(encode(Name(*name.rsplit(".", 1))) for name in NAMES),
-    encode(("storage", Name("torch", "FloatStorage"), "0", "cpu", 2)) + b"Q",
-    encode(Name("a.b", "C")) + b")\x81",
-]
-"""Opcodes with what they take, and names that mean something to the readers."""
+def tried_as_pickles(path, made: bytes) -> None:
+    """Opcodes in a torch archive, in a bare pickle, and in torch's older format."""
+    outcome(path, archived(b"\x80\x02}(" + encode("model") + made + b"u.", {"0": bytes(8)}))
+    outcome(path, b"\x80\x04" + made + b".")
+    outcome(path, LEGACY_HEAD + b"\x80\x02" + made + b"." + b"\x80\x02].")
 
 
-@settings(max_examples=3 * settings.default.max_examples)
-@given(st.lists(st.sampled_from(PARTS), max_size=40))
+@settings(max_examples=2 * settings.default.max_examples)
+@given(st.lists(st.sampled_from(opcodes.PARTS), max_size=40))
 def test_a_pickle_of_random_opcodes(path, parts):
-    made = b"".join(parts)
-    event(outcome(path, archived(b"\x80\x02}(" + encode("model") + made + b"u.", {"0": bytes(8)})))
-    event(outcome(path, b"\x80\x04" + made + b"."))
+    tried_as_pickles(path, b"".join(parts))
+
+
+@settings(max_examples=2 * settings.default.max_examples)
+@given(opcodes.values, st.just([]) | st.lists(st.tuples(st.integers(0, 1 << 20), st.sampled_from(opcodes.PARTS))))
+def test_a_pickle_of_random_values(path, made, more):
+    """Opcodes in an order that has a meaning, and some more in between."""
+    for at, part in more:
+        at %= len(made) + 1
+        made = made[:at] + part + made[at:]
+    tried_as_pickles(path, made)
+
+
+def test_random_pickles_reach_all_opcodes(path, monkeypatch):
+    reached = set()
+
+    def noted(code, handler):
+        def run(machine):
+            handler(machine)
+            reached.add(code)
+
+        return run
+
+    for code, handler in HANDLERS.items():
+        monkeypatch.setitem(HANDLERS, code, noted(code, handler))
+
+    @settings(max_examples=500)
+    @given(opcodes.values)
+    def run(made):
+        read_or_refused(written(path, archived(b"\x80\x04" + made + b".", {"0": bytes(8)})))
+
+    run()
+    assert {chr(code) for code in HANDLERS} - {chr(code) for code in reached} == {chr(pickle.FRAME[0])}
 
 
 @given(damages)
 def test_a_damaged_archive(path, damage):
-    event(outcome(path, damaged(archived(*small_pickle()), damage)))
+    outcome(path, damaged(archived(*small_pickle()), damage))
 
 
 @given(damages)
 def test_a_damaged_safetensors_file(path, damage):
-    event(outcome(path, damaged(save(TENSORS, {"format": "pt"}), damage)))
+    outcome(path, damaged(save(TENSORS, {"format": "pt"}), damage))
 
 
 @given(damages)
 def test_a_damaged_darknet_file(path, damage):
     tensors = {"0.conv.weight": np.ones((2, 3, 3, 3)), **{f"0.bn.{k}": np.ones(2) for k in ("weight", "bias")}}
-    event(outcome(path, damaged(write_darknet(path, tensors).read_bytes(), damage)))
+    outcome(path, damaged(write_darknet(path, tensors).read_bytes(), damage))
 
 
 @cache
@@ -167,15 +160,18 @@ def legacy_bytes() -> bytes:
         return write_legacy(Path(folder) / "old.pt", writer, content).read_bytes()
 
 
+LEGACY_HEAD = LEGACY + b"".join(b"\x80\x02" + encode(value) + b"." for value in (1001, {"little_endian": True}))
+
+
 @given(damages)
 def test_a_damaged_file_of_torchs_older_format(path, damage):
-    event(outcome(path, damaged(legacy_bytes(), damage)))
+    outcome(path, damaged(legacy_bytes(), damage))
 
 
 @given(st.sampled_from([2, 4, 5]), damages)
 def test_a_damaged_pickle_of_arrays(path, protocol, damage):
     content = {**TENSORS, "StructuredToParameterName@@": dict.fromkeys(TENSORS, "conv2d_0.w_0")}
-    event(outcome(path, damaged(pickle.dumps(content, protocol=protocol), damage)))
+    outcome(path, damaged(pickle.dumps(content, protocol=protocol), damage))
 
 
 @cache
@@ -186,7 +182,7 @@ def onnx_bytes() -> bytes:
 
 @given(damages)
 def test_a_damaged_onnx_file(path, damage):
-    event(outcome(path, damaged(onnx_bytes(), damage)))
+    outcome(path, damaged(onnx_bytes(), damage))
 
 
 @cache
@@ -203,10 +199,32 @@ def keras_bytes() -> bytes:
 @settings(max_examples=settings.default.max_examples // 6)  # a child process each
 @given(damages)
 def test_a_damaged_keras_file(path, damage):
-    event(outcome(path, damaged(keras_bytes(), damage)))
+    outcome(path, damaged(keras_bytes(), damage))
+
+
+@cache
+def keras_archive(config: bytes) -> bytes:
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.writestr("metadata.json", "{}")
+        archive.writestr("config.json", config)
+        archive.writestr("model.weights.h5", keras_bytes())
+    return file.getvalue()
+
+
+CONFIG = {"config": {"layers": [{"class_name": "ReLU", "config": {"name": "stem.0.act", "max_value": 6.0}}] * 2}}
+
+
+@settings(max_examples=settings.default.max_examples // 6)  # a child process each
+@given(st.booleans(), damages)
+def test_a_damaged_keras_archive(path, inside, damage):
+    """Damaged as a whole, or whole with a damaged config in it."""
+    config = json.dumps(CONFIG).encode()
+    outcome(path, keras_archive(damaged(config, damage)) if inside else damaged(keras_archive(config), damage))
 
 
 def test_undamaged_they_are_all_read(path):
     arrays = pickle.dumps(TENSORS, protocol=4)
-    for data in (archived(*small_pickle()), legacy_bytes(), arrays, onnx_bytes(), save(TENSORS), keras_bytes()):
+    keras = (keras_bytes(), keras_archive(json.dumps(CONFIG).encode()))
+    for data in (archived(*small_pickle()), legacy_bytes(), arrays, onnx_bytes(), save(TENSORS), *keras):
         assert outcome(path, data) == "read"
