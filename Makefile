@@ -1,5 +1,5 @@
 # Everything that a developer does. Needs Python ≥ 3.11, make and the package index; makes its own environment.
-.PHONY: install demo test test-slow test-newest audit lint format bench devices fuzz checkpoints int8 parity clean
+.PHONY: install demo test test-slow test-newest audit lint format bench devices hostile fuzz checkpoints int8 parity clean
 .DEFAULT_GOAL := help
 
 VENV ?= .venv
@@ -21,6 +21,7 @@ help:
 	@echo "make format     bring the code into style"
 	@echo "make bench      measure build time, import time and latency on this machine"
 	@echo "make devices    ask Vela, TFLite Micro and LiteRT about every family; goes on where it was stopped"
+	@echo "make hostile    files that were made to do harm: their counts, worst time and memory"
 	@echo "make fuzz       damage files of every kind at random, for an hour together; FUZZ_SECONDS=… for longer"
 	@echo "make checkpoints CHECKPOINTS=dir GOLDEN=dir  bring original weights in, compare outputs"
 	@echo "make int8       the int8 file of each release's smallest network, its operators, none of them in float"
@@ -84,6 +85,10 @@ int8: $(STAMP)
 
 parity: $(STAMP)
 	$(BIN)/python zoo/parity.py $(or $(GOLDEN),$(error name the folder of golden files: make parity GOLDEN=dir)) $(ARGS)
+
+hostile: $(STAMP)
+	$(BIN)/python -m pytest tests/test_hostile_work.py tests/test_hostile_files.py tests/test_hostile_hdf5.py \
+		tests/test_hostile_pickles.py tests/test_onnx_reading.py $(ARGS)
 
 FUZZ_SECONDS ?= 3600
 

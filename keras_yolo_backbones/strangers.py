@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import functools
 import json
-import os
-import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -17,12 +15,12 @@ from typing import Any
 
 import numpy as np
 
+from keras_yolo_backbones.child import MEMORY, ask
 from keras_yolo_backbones.errors import BackboneError, ExportError, shown
 
 SECONDS = 120
 """How long a file may take to be opened and run once; `KYB_TOOL_SECONDS` in the environment says it otherwise."""
 
-_MEMORY = 16 << 30
 _MOST_VALUES = 1 << 26
 """Inputs of more values are not made up for a trial."""
 
@@ -41,20 +39,10 @@ def check_runs(path: Path) -> None:
 
 @functools.lru_cache(64)
 def _tried(path: Path, _: tuple[int, ...]) -> None:
-    root = str(Path(__file__).parents[1])
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([root, os.environ.get("PYTHONPATH", "")])}
-    told = os.environ.get("KYB_TOOL_SECONDS", "")
-    seconds = int(told) if told.isdecimal() and int(told) else SECONDS
-    command = [sys.executable, "-P", "-m", "keras_yolo_backbones.strangers", str(path.absolute())]
     try:
-        done = subprocess.run(command, capture_output=True, env=environment, timeout=seconds, check=False)
-    except subprocess.TimeoutExpired:
-        raise ExportError(f"{path} was not opened and run in {seconds} s; it is damaged, or very large.") from None
-    try:
-        said = json.loads(done.stdout.splitlines()[-1])["error"]
-    except (ValueError, IndexError, KeyError, TypeError):
-        how = f"was killed by signal {-done.returncode}" if done.returncode < 0 else f"ended with {done.returncode}"
-        raise ExportError(f"{path} is damaged: what runs it {how}.") from None
+        said = ask(__name__, str(path.absolute()), what="what opens and runs it", seconds=SECONDS)["error"]
+    except ExportError as error:
+        raise ExportError(f"{path} is damaged, or very large: {error}") from None
     if said:
         raise ExportError(shown(said, 500))
 
@@ -138,20 +126,13 @@ def _bounded(shape: Any) -> tuple[int, ...]:
 
 def main(path: Path) -> int:
     """Try a file and print what is wrong with it, or null, as JSON."""
-    try:
-        import resource
-
-        resource.setrlimit(resource.RLIMIT_AS, (_MEMORY, resource.getrlimit(resource.RLIMIT_AS)[1]))
-        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    except (ImportError, ValueError):
-        pass  # no limits on this system, or lower ones already
     error = ""
     try:
         (_try_onnx if path.suffix == ".onnx" else _try_tflite)(path)
     except ExportError as refusal:
         error = str(refusal)
     except MemoryError:
-        error = f"{path} takes more memory than {_MEMORY >> 30} GB."
+        error = f"{path} takes more memory than {MEMORY >> 30} GB."
     print(json.dumps({"error": error}), flush=True)
     return 0
 

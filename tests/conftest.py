@@ -43,11 +43,12 @@ def pytest_pyfunc_call(pyfuncitem):
 
 
 def pytest_terminal_summary(terminalreporter):
-    """What the random tests cost, where they ran in this process."""
+    """What hostile and random files cost, where they were read in this process."""
     if fuzzing.COSTS:
-        terminalreporter.section("random files: worst processor time and memory, outcomes")
+        terminalreporter.section("hostile files: worst processor time and memory, outcomes")
         for test, cost in fuzzing.COSTS.items():
             terminalreporter.write_line(f"{cost}  {test}")
+        terminalreporter.write_line(f"{fuzzing.total()}  all {len(fuzzing.COSTS)} tests")
 
 
 SIDE = 64

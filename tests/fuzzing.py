@@ -66,6 +66,16 @@ COSTS: dict[str, Cost] = {}
 """Test -> its cost, in this process."""
 
 
+def total() -> Cost:
+    """All tests as one."""
+    found = Cost()
+    for cost in COSTS.values():
+        found.outcomes.update(cost.outcomes)
+        found.seconds = max(found.seconds, cost.seconds)
+        found.megabytes = max(found.megabytes, cost.megabytes)
+    return found
+
+
 def costed(size: int, call: Callable[[], str]) -> str:
     """Run `call` and hold its processor time and its memory against the size of what it reads.
 
@@ -73,16 +83,21 @@ def costed(size: int, call: Callable[[], str]) -> str:
         size: of the file, in bytes.
         call: returns its outcome, such as `"read"`.
     """
-    test = os.environ.get("PYTEST_CURRENT_TEST", "").rpartition("::")[2].partition(" ")[0]
-    cost = COSTS.setdefault(test, Cost())
     memory, start = _forget_peak(), _seconds()
     outcome = call()
     seconds, megabytes = _seconds() - start, max(0.0, _status("VmHWM") - memory)
-    cost.outcomes[outcome] += 1
-    cost.seconds, cost.megabytes = max(cost.seconds, seconds), max(cost.megabytes, megabytes)
+    note(seconds, megabytes, outcome)
     assert seconds < SECONDS * max(1, size / 1e6)
     assert megabytes < MEGABYTES + size / 1e6
     return outcome
+
+
+def note(seconds: float, megabytes: float, outcome: str) -> None:
+    """Add what one file cost to the cost of the test that runs."""
+    test = os.environ.get("PYTEST_CURRENT_TEST", "").rpartition("::")[2].partition(" ")[0].partition("[")[0]
+    cost = COSTS.setdefault(test, Cost())
+    cost.outcomes[outcome] += 1
+    cost.seconds, cost.megabytes = max(cost.seconds, seconds), max(cost.megabytes, megabytes)
 
 
 def _seconds() -> float:

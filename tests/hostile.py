@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 from conftest import ROOT
+from fuzzing import note
 from torchfile import Call, Name, Writer
 
 MEMORY = 600 << 20
@@ -20,8 +21,9 @@ resource.setrlimit(resource.RLIMIT_AS, (int(sys.argv[2]), int(sys.argv[2])))
 resource.setrlimit(resource.RLIMIT_CPU, (int(sys.argv[3]), int(sys.argv[3])))
 from keras_yolo_backbones.errors import CheckpointError
 from keras_yolo_backbones.weights.readers.checkpoint import read_checkpoint
-usage = lambda who=resource.RUSAGE_SELF: resource.getrusage(who)
-before, start = usage().ru_maxrss, time.process_time()
+# ru_maxrss would begin with the size of the process that this one was forked from.
+peak = lambda: int(open("/proc/self/status").read().partition("VmHWM:")[2].split()[0])
+before, start = peak(), time.process_time()
 try:
     with read_checkpoint(sys.argv[1]) as checkpoint:
         for name in checkpoint.tensors:
@@ -31,9 +33,9 @@ except CheckpointError as error:
     assert str(error.path) == sys.argv[1], error.path
     assert error.__cause__ is None, f"only the outer guard saw it: {error}"
     said = f"refused {error.reason}"
-others = usage(resource.RUSAGE_CHILDREN)
+others = resource.getrusage(resource.RUSAGE_CHILDREN)
 seconds = time.process_time() - start + others.ru_utime + others.ru_stime
-print(f"{seconds:.3f} {max(usage().ru_maxrss - before, others.ru_maxrss) / 1024:.0f} {said}")
+print(f"{seconds:.3f} {max(peak() - before, others.ru_maxrss) / 1024:.0f} {said}")
 """
 
 
@@ -64,6 +66,7 @@ def observed(path) -> Reading:
     assert list(work.iterdir()) == []
     assert set(path.parent.iterdir()) == beside
     seconds, megabytes, said = done.stdout.strip().split(" ", 2)
+    note(float(seconds), float(megabytes), said.split()[0])
     return Reading(float(seconds), int(megabytes), said)
 
 

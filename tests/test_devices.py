@@ -11,9 +11,10 @@ from quantized import small
 from test_every_family import OPERATORS, SMALLEST
 
 import keras_yolo_backbones as kyb
+from keras_yolo_backbones import child
 from keras_yolo_backbones.cli import main
 from keras_yolo_backbones.errors import ArgumentError, ExportError
-from keras_yolo_backbones.targets import child, micro, openvino, vela
+from keras_yolo_backbones.targets import micro, openvino, vela
 from keras_yolo_backbones.targets.check import check_tflite
 
 

@@ -15,8 +15,9 @@ PACKAGE = "keras_yolo_backbones"
 FLOORS = (
     ("errors", "version", "quiet"),
     (
-        *("arena", "arguments", "catalogue", "files", "fragile", "images", "levels", "litert", "marks", "multiples"),
-        *("orientation", "pixel_limit", "preprocessing", "progress", "provenance", "sides", "strangers", "webp"),
+        *("arena", "arguments", "catalogue", "child", "files", "fragile", "images", "levels", "limited", "litert"),
+        *("marks", "multiples", "orientation", "pixel_limit", "preprocessing", "progress", "provenance"),
+        *("sides", "strangers", "webp"),
     ),
     ("blocks",),
     ("families.frame",),

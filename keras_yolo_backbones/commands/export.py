@@ -64,6 +64,7 @@ def add(subparsers: argparse._SubParsersAction) -> None:
     )
     tflite = parser.add_argument_group("tflite")
     tflite.add_argument("--input-type", help="of an int8 file: int8 (default), uint8 or float32")
+    tflite.add_argument("--target", metavar="RUNTIME", help="write the form that suits it, with equal numbers: xnnpack")
     onnx = parser.add_argument_group("onnx")
     onnx.add_argument("--opset", type=int, default=17, help="13 … 21")
     onnx.add_argument("--scheme", default="asymmetric", help="of an int8 file: asymmetric (default) or symmetric")
@@ -80,6 +81,8 @@ def run(args: argparse.Namespace, console: Console) -> int:
             raise one_of("format", format, FORMATS)
     if "tflite" in args.format and args.precision == "int8" and args.calibration is None:
         raise ArgumentError("--precision int8 needs --calibration DIR: a folder of photographs like those in use.")
+    if args.target and "tflite" not in args.format:
+        raise ArgumentError(f"--target {args.target} is about TFLite files: add --format tflite, or leave it out.")
     if args.bom:
         from keras_yolo_backbones.export.bom import require_cyclonedx, write_bom
 
@@ -150,6 +153,7 @@ def _export(model: keras.Model, format: str, args: argparse.Namespace) -> Artifa
         method=args.method,
         input_type=args.input_type,
         keep_float=args.keep_float,
+        target=args.target,
     )
 
 

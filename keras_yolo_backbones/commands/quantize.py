@@ -12,7 +12,7 @@ from rich.console import Console
 
 from keras_yolo_backbones.commands.common import add_model_arguments, build_model, working
 from keras_yolo_backbones.commands.export import artifact_table, load
-from keras_yolo_backbones.errors import one_of
+from keras_yolo_backbones.errors import ArgumentError, one_of
 
 if TYPE_CHECKING:
     import keras
@@ -58,6 +58,7 @@ def add(subparsers: argparse._SubParsersAction) -> None:
     )
     parser.add_argument("--format", nargs="+", default=["tflite"], metavar="FORMAT", help="tflite (default), onnx")
     parser.add_argument("--scheme", default="asymmetric", help="asymmetric (default), or symmetric for TensorRT")
+    parser.add_argument("--target", metavar="RUNTIME", help="write the TFLite form that suits it: xnnpack")
     parser.add_argument("--out", required=True, metavar="DIR", help="the folder to write to")
     parser.set_defaults(run=run)
 
@@ -69,6 +70,8 @@ def run(args: argparse.Namespace, console: Console) -> int:
             raise one_of("format", format, FORMATS)
     if args.scheme not in SCHEMES:
         raise one_of("scheme", args.scheme, SCHEMES)
+    if args.target:
+        _check_target(args.target, args.format)
     with working(console, f"building {args.model}"):
         model = build_model(args)
         load(model, args.weights)
@@ -103,25 +106,35 @@ def run(args: argparse.Namespace, console: Console) -> int:
         )
         change = f"{told.held_out[0]:.2e} to {told.held_out[told.best]:.2e}"
         print(f"held-out loss: {change}, after epoch {told.best} of {len(told.held_out) - 1}")
+    for suffix in (".json", ".png"):  # of older files: no report lies beside a file that it is not of
+        (folder / f"{stem}.report{suffix}").unlink(missing_ok=True)
     with working(console, "exporting"):
-        artifacts = [_export(aware, format, folder / f"{stem}.{format}", args.scheme) for format in args.format]
+        artifacts = [_export(aware, format, folder / f"{stem}.{format}", args) for format in args.format]
     with working(console, "comparing with float"):
         report = quantization.report(model, artifacts[0].path, samples)
-    _write(report, folder / f"{stem}.report")
+    _write(report, artifacts[0].path, folder / f"{stem}.report")
     output = Console()
     output.print(artifact_table(artifacts))
     output.print(str(report), markup=False, highlight=False, soft_wrap=True)
     return 0
 
 
-def _export(aware: keras.Model, format: str, path: Path, scheme: str) -> Artifact:
+def _check_target(target: str, formats: list[str]) -> None:
+    from keras_yolo_backbones.export.for_targets import check_target
+
+    if "tflite" not in formats:
+        raise ArgumentError(f"--target {target} is about TFLite files: add --format tflite, or leave it out.")
+    check_target(target)
+
+
+def _export(aware: keras.Model, format: str, path: Path, args: argparse.Namespace) -> Artifact:
     if format == "onnx":
         from keras_yolo_backbones.export.onnx.exporter import export_onnx
 
-        return export_onnx(aware, path, scheme=scheme)
+        return export_onnx(aware, path, scheme=args.scheme)
     from keras_yolo_backbones.export.tflite import export_tflite
 
-    return export_tflite(aware, path)
+    return export_tflite(aware, path, target=args.target)
 
 
 def _bought(model: keras.Model, plan: Plan, aware: keras.Model, samples: Calibration) -> str:
@@ -137,11 +150,13 @@ def _bought(model: keras.Model, plan: Plan, aware: keras.Model, samples: Calibra
     return f"before tuning, {kept.bought(full)}"
 
 
-def _write(report: Report, path: Path) -> None:
-    """Write the report as JSON and, where matplotlib is installed, as a plot."""
+def _write(report: Report, file: Path, path: Path) -> None:
+    """Write the report of a file as JSON and, where matplotlib is installed, as a plot."""
+    from keras_yolo_backbones.export.manifest import file_digest
     from keras_yolo_backbones.files import staged
 
-    text = json.dumps(report.as_dict(), indent=1) + "\n"
+    of = {"file": file.name, "sha256": file_digest(file)}
+    text = json.dumps(of | report.as_dict(), indent=1) + "\n"
     with staged(path.with_name(f"{path.name}.json")) as temporary:
         temporary.write_text(text, encoding="utf-8")
     if importlib.util.find_spec("matplotlib"):

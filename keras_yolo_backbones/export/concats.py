@@ -7,48 +7,30 @@ from typing import Any
 
 import numpy as np
 
-from keras_yolo_backbones.errors import one_of
-from keras_yolo_backbones.fragile import lite_tools
-
 MOST = 5
 """How many tensors XNNPACK joins in one CONCATENATION, seen in LiteRT 2.3."""
 
 
-TARGETS = ("xnnpack",)
-"""Runtimes with a form of their own."""
-
-
-def check_target(target: str | None) -> None:
-    """Raise an `ArgumentError` for a target that is neither None nor one of `TARGETS`."""
-    if target is not None and target not in TARGETS:
-        raise one_of("target", target, TARGETS)
-
-
-def fitted(content: bytes, target: str | None) -> bytes:
-    """A TFLite file in the form that a target takes; as it is, with the fewest operators, for None."""
-    return joined_in_steps(content) if target == "xnnpack" else content
-
-
-def joined_in_steps(content: bytes, most: int = MOST) -> bytes:
+def join_in_steps(model: Any, names: list[str], most: int = MOST) -> bool:
     """Split every CONCATENATION of more than `most` tensors into a chain: the first `most`, then the result and more.
 
     Each step only moves values, in the scale of the whole, so no value changes. Other runtimes pay for it with a copy.
 
     Args:
-        content: a TFLite file with one subgraph.
+        model: a TFLite file with one subgraph, as objects; changed in place.
+        names: of its operators.
         most: at least 2.
+
+    Returns:
+        Whether there was one.
     """
-    tools = lite_tools()
-    model = tools.read_model_from_bytearray(bytearray(content))
     graph = model.subgraphs[0]
     operators = []
-    for operator in graph.operators:
-        name = tools.opcode_to_name(model, operator.opcodeIndex)
+    for operator, name in zip(graph.operators, names, strict=True):
         operators += _chain(graph, operator, most) if name == "CONCATENATION" else [operator]
-    if len(operators) == len(graph.operators):
-        return content
+    changed = len(operators) > len(graph.operators)
     graph.operators = operators
-    return bytes(tools.convert_object_to_bytearray(model))
+    return changed
 
 
 def _chain(graph: Any, operator: Any, most: int) -> list[Any]:

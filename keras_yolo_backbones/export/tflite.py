@@ -14,8 +14,8 @@ from keras_yolo_backbones.arena import memory
 from keras_yolo_backbones.arguments import check_model
 from keras_yolo_backbones.errors import ArgumentError, GraphError, one_of
 from keras_yolo_backbones.export.comparison import check_images
-from keras_yolo_backbones.export.concats import check_target, fitted
 from keras_yolo_backbones.export.converter import INPUT_TYPES, OUTPUT_TYPES, ConversionError, check_integer, convert
+from keras_yolo_backbones.export.for_targets import check_target, fitted
 from keras_yolo_backbones.export.manifest import Artifact, file_digest, make_manifest, write_manifest
 from keras_yolo_backbones.export.tflite_gate import Gate
 from keras_yolo_backbones.files import check_file_target, staged_pair
@@ -70,7 +70,8 @@ def export_tflite(
         keep_float: layers that stay float in an int8 file; see `quantize_aware`, which accepts them for models that
             are trained.
         outputs: of an int8 file: `"int8"` (default), or `"float32"`, which costs one DEQUANTIZE each.
-        target: `"xnnpack"` writes a concat of more than five tensors in steps; see `concats`. The numbers are the same.
+        target: `"xnnpack"` writes a concat of more than five tensors in steps, and int8 averages as convolutions. The
+            numbers are the same.
 
     Returns:
         The file and its manifest, after the file has run and agreed with the model: an int8 file also with the

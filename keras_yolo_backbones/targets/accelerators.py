@@ -80,7 +80,7 @@ _XNNPACK_FLOATS = names("""
 """)
 _XNNPACK_SEEN = names("BATCH_MATMUL REDUCE_MAX SUM")
 _XNNPACK_FLOATS_SEEN = names("EXP GELU LOG RSQRT")
-_XNNPACK_INTEGERS_SEEN = names("STRIDED_SLICE")
+_XNNPACK_INTEGERS_SEEN = names("AVERAGE_POOL_2D STRIDED_SLICE")
 
 _GPU = _COMMON | names("AVERAGE_POOL_2D EXP MAXIMUM MINIMUM PRELU RELU RELU6 SOFTMAX STRIDED_SLICE")
 _GPU_UNLISTED = names("""
@@ -137,6 +137,12 @@ _XNNPACK_CONDITIONS = (
         lambda operator: len(operator.inputs) <= 5,  # seen; documented are 4
         "with five inputs at most",
         'export with target="xnnpack", which joins more than five in steps',
+    ),
+    Condition(
+        names("AVERAGE_POOL_2D"),
+        lambda operator: "FLOAT" in operator.outputs[0].kind,
+        "in float",
+        'export with target="xnnpack", which writes an average as a convolution',
     ),
     Condition(names("SPLIT"), lambda operator: len(operator.outputs) <= 4, "with four outputs at most"),
     _UNIT_STRIDES,

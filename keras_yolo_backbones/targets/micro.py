@@ -17,9 +17,9 @@ import numpy as np
 
 from keras_yolo_backbones.fragile import bare_interpreter
 from keras_yolo_backbones.litert import plain_interpreter, run_raw
-from keras_yolo_backbones.targets.child import Tool, ask, has_module
 from keras_yolo_backbones.targets.refusals import refusals
 from keras_yolo_backbones.targets.report import Refusal, Report
+from keras_yolo_backbones.targets.tools import Tool, ask, has_module
 
 MICRO = Tool("tflite-micro", "micro")
 

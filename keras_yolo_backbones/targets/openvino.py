@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 
 from keras_yolo_backbones.errors import ArgumentError
-from keras_yolo_backbones.targets.child import Tool, ask, has_module
 from keras_yolo_backbones.targets.report import Refusal, Report
+from keras_yolo_backbones.targets.tools import Tool, ask, has_module
 
 OPENVINO = Tool("openvino", "openvino")
 

@@ -12,10 +12,11 @@ from collections import Counter
 from pathlib import Path
 from typing import NamedTuple
 
+from keras_yolo_backbones.child import Finished, last_words, run
 from keras_yolo_backbones.errors import ArgumentError, ExportError, one_of, shown
-from keras_yolo_backbones.targets.child import Finished, Tool, command_path, last_words, run
 from keras_yolo_backbones.targets.refusals import advice_for
 from keras_yolo_backbones.targets.report import Refusal, Report
+from keras_yolo_backbones.targets.tools import Tool, command_path
 
 VELA = Tool("ethos-u-vela", "ethos-u")
 

@@ -8,7 +8,7 @@ import sys
 
 
 def become(memory: int, command: list[str]) -> None:
-    """Limit this process' address space to `memory` bytes and run `command` in its place."""
+    """Limit this process to `memory` bytes of address space and to no core file, and run `command` in its place."""
     try:
         import resource
     except ImportError:  # Windows has no such limits
@@ -16,6 +16,7 @@ def become(memory: int, command: list[str]) -> None:
     hard = resource.getrlimit(resource.RLIMIT_AS)[1]
     most = memory if hard == resource.RLIM_INFINITY else min(memory, hard)
     resource.setrlimit(resource.RLIMIT_AS, (most, most))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     os.execv(command[0], command)
 
 
