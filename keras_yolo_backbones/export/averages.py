@@ -92,9 +92,12 @@ def _constants(schema: Any, model: Any, given: Any, pool: Any, kernel: Kernel) -
     """Add the weights and the bias; returns their indices."""
     channels, step = int(given.shape[-1]), float(given.quantization.scale[0])
     shape = (1, pool.filterHeight, pool.filterWidth, channels)
-    weights = np.full(shape, _WEIGHT, np.int8), kernel.scale, schema.TensorType.INT8
-    bias = np.full(channels, kernel.bias, np.int32), kernel.scale * step, schema.TensorType.INT32
-    return _constant(schema, model, given, ".weights", *weights), _constant(schema, model, given, ".bias", *bias)
+    weights = np.full(shape, _WEIGHT, np.int8)
+    bias: np.ndarray = np.full(channels, kernel.bias, np.int32)
+    return (
+        _constant(schema, model, given, ".weights", weights, kernel.scale, schema.TensorType.INT8),
+        _constant(schema, model, given, ".bias", bias, kernel.scale * step, schema.TensorType.INT32),
+    )
 
 
 def _constant(schema: Any, model: Any, like: Any, name: str, values: np.ndarray, scale: float, kind: int) -> int:
