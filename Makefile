@@ -47,7 +47,7 @@ test-slow: $(STAMP)
 # The packages of pyproject.toml without their bounds: pip then takes the newest that fit together.
 UNBOUND = import re, tomllib; \
 	project = tomllib.load(open("pyproject.toml", "rb"))["project"]; extras = project["optional-dependencies"]; \
-	names = project["dependencies"] + [name for extra in ("bom", "completion", "dev", "ethos-u", "features", "micro", "openvino", "plots", "serving", "signing") for name in extras[extra]]; \
+	names = project["dependencies"] + [name for extra in ("bom", "completion", "dev", "ethos-u", "features", "hub", "micro", "openvino", "plots", "serving", "signing") for name in extras[extra]]; \
 	print(*{re.match(r"[\w.-]+", name)[0] for name in names} - {project["name"]})
 
 test-newest:

@@ -62,6 +62,7 @@ if TYPE_CHECKING:  # for editors and type checkers, which cannot follow _LAZY
     from keras_yolo_backbones.levels import Level, pyramid
     from keras_yolo_backbones.prepare import grid, preprocess
     from keras_yolo_backbones.preprocessing import Preprocessing
+    from keras_yolo_backbones.pretrained import load_pretrained, save_pretrained
     from keras_yolo_backbones.provenance import get_provenance
     from keras_yolo_backbones.quantization.aware import quantize_aware
     from keras_yolo_backbones.registry import create
@@ -93,6 +94,7 @@ _LAZY = {
     "export_onnx": "export.onnx.exporter",
     "extract_features": "features.run",
     "load_model": "saving",
+    **dict.fromkeys(("save_pretrained", "load_pretrained"), "pretrained"),
     "load_weights": "weights.load",
     "from_checkpoint": "weights.build",
     "read_checkpoint": "weights.readers.checkpoint",

@@ -70,3 +70,12 @@ def test_create(name, options, message):
 def test_errors_are_value_errors_too():
     with pytest.raises(ValueError, match="unknown size"):
         kyb.v8("q")
+
+
+@pytest.mark.parametrize("backend", ["torch", "openvino"])
+def test_other_backends_are_one_line(monkeypatch, backend):
+    monkeypatch.setattr(keras.backend, "backend", lambda: backend)
+    with pytest.raises(
+        kyb.ArgumentError, match=f"KERAS_BACKEND={backend}: the networks build under tensorflow and jax"
+    ):
+        kyb.v8("n")

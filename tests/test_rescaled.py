@@ -137,11 +137,12 @@ SAME = [
         (f"{family}-s", f"{family}-n", {"width": 0.25})
         for family in ("v5", "v6", "v8", "v10", "v11", "v12", "v13", "v26")
     ),
+    ("v10-b", "v10-l", {"width": 1.0, "depth": 1.0}),
     ("yolox-s", "yolox-tiny", {"width": 0.375}),
     ("rtmdet-s", "rtmdet-tiny", {"width": 0.375, "depth": 0.167}),
     ("ppyoloe-m", "ppyoloe-s", {"width": 0.5, "depth": 0.33}),
 ]
-"""A network of each scaled family -> a smaller one -> what makes the one of the other."""
+"""A network of each scaled family -> a different one -> what makes the one of the other."""
 
 
 @pytest.mark.parametrize(

@@ -28,7 +28,7 @@ FLOORS = (
     ("weights.readers",),
     ("weights.recognition",),
     ("weights", "quantization", "quantization.tfmot"),
-    ("export", "saving"),
+    ("export", "saving", "pretrained"),
     ("benchmark", "features", "serving", "targets"),
     ("commands",),
     ("cli",),

@@ -109,8 +109,9 @@ def measured(name: str, activation: str) -> Row:
         artifact = export_tflite(small(name, own, photographs), file, precision="int8", calibration=photographs)
         floats = {operator.name for operator in operators(file) if not INTEGER.issuperset(operator.kinds)}
         size = file.stat().st_size / 1e3
-    agreement = min(level["snr_db"] for level in artifact.manifest["agreement"].values())
-    return Row(name, activation, seconds, size, agreement, artifact.manifest["operators"], floats)
+    found = artifact.manifest
+    weakest = min(found["agreement"][level]["snr_db"] for level in found["outputs"])
+    return Row(name, activation, seconds, size, weakest, found["operators"], floats)
 
 
 def table(rows: list[Row]) -> Table:

@@ -10,6 +10,19 @@ import keras
 from keras_yolo_backbones.errors import ArgumentError, one_of
 from keras_yolo_backbones.families.frame.release import Release, Spec
 
+BACKENDS = ("tensorflow", "jax")
+"""Keras' backends that the networks build and predict under."""
+
+
+def check_backend() -> None:
+    """Under torch, Keras gives variables to a module that allows no dot in their names, and layers here have dots."""
+    backend = keras.backend.backend()
+    if backend not in BACKENDS:
+        raise ArgumentError(
+            f"KERAS_BACKEND={backend}: the networks build under {' and '.join(BACKENDS)}; set the variable to one of "
+            "them before Keras is imported. An ONNX file of a network runs beside torch."
+        )
+
 
 def check_levels(
     levels: Sequence[str] | None, spec: Spec, published: Release, *, family: str, shift: int = 0

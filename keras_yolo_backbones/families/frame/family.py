@@ -12,6 +12,7 @@ import keras
 from keras_yolo_backbones.blocks import check_activation, conv
 from keras_yolo_backbones.errors import ArgumentError, one_of
 from keras_yolo_backbones.families.frame.checks import (
+    check_backend,
     check_epsilon,
     check_levels,
     check_neck_channels,
@@ -142,6 +143,7 @@ class Family:
         dtype: Any = None,
         **unknown: Any,
     ) -> keras.Model:
+        check_backend()
         self.check_options(unknown)
         size = self.default_size if size is None else size
         published = self.release(release)
