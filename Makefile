@@ -1,5 +1,6 @@
 # Everything that a developer does. Needs Python ≥ 3.11, make and the package index; makes its own environment.
-.PHONY: install demo test test-slow test-newest audit lint format bench devices hostile fuzz checkpoints int8 parity clean
+.PHONY: install demo test test-slow test-newest audit lint format bench devices hostile fuzz checkpoints int8 parity \
+	release-check clean
 .DEFAULT_GOAL := help
 
 VENV ?= .venv
@@ -12,7 +13,8 @@ export TF_CPP_MIN_LOG_LEVEL ?= 2
 export KERAS_BACKEND ?= tensorflow
 
 help:
-	@echo "make demo       build v8-s, export it in every format, print one table, draw one picture"
+	@echo "make demo       build v8-s, export it in every format, print one table, draw one picture;"
+	@echo "                 WEIGHTS=yolov8s.pt: the network of that file, with what it has learned"
 	@echo "make test       the test suite"
 	@echo "make test-slow  the tests that take minutes"
 	@echo "make test-newest  the suite on the newest version of every package, in an environment of its own"
@@ -25,6 +27,7 @@ help:
 	@echo "make fuzz       damage files of every kind at random, for an hour together; FUZZ_SECONDS=… for longer"
 	@echo "make checkpoints CHECKPOINTS=dir GOLDEN=dir  bring original weights in, compare outputs"
 	@echo "make int8       the int8 file of each release's smallest network, its operators, none of them in float"
+	@echo "make release-check  build wheel and source package, check what is in them, try the wheel in a new environment"
 	@echo "make parity GOLDEN=dir  compare every network with its golden outputs"
 
 $(STAMP): pyproject.toml
@@ -36,7 +39,7 @@ $(STAMP): pyproject.toml
 install: $(STAMP)
 
 demo: $(STAMP)
-	$(BIN)/python examples/demo.py
+	$(BIN)/python examples/demo.py $(and $(WEIGHTS),--weights $(WEIGHTS)) $(ARGS)
 
 test: $(STAMP)
 	$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
@@ -97,6 +100,18 @@ fuzz: $(STAMP)
 
 checkpoints: $(STAMP)
 	$(BIN)/python zoo/checkpoints.py $(and $(CHECKPOINTS),--checkpoints $(CHECKPOINTS)) $(and $(GOLDEN),--golden $(GOLDEN)) $(ARGS)
+
+# What a release needs: both packages build, hold what they should, and the wheel works in an environment of its own.
+release-check:
+	rm -rf dist $(VENV)-release
+	test -x $(VENV)-build/bin/twine || $(PYTHON) -m venv $(VENV)-build
+	$(VENV)-build/bin/python -m pip install --quiet --disable-pip-version-check --upgrade build twine
+	$(VENV)-build/bin/python -m build --outdir dist .
+	$(VENV)-build/bin/twine check --strict dist/*
+	$(VENV)-build/bin/python zoo/release.py contents dist
+	$(PYTHON) -m venv $(VENV)-release
+	$(VENV)-release/bin/python -m pip install --quiet --disable-pip-version-check dist/*.whl
+	cd dist && ../$(VENV)-release/bin/python ../zoo/release.py works
 
 clean:
 	rm -rf build dist demo bench .pytest_cache .ruff_cache .mypy_cache

@@ -1,6 +1,8 @@
 """The main job, start to end: build YOLOv8-s with ReLU6, export it in every format, compare, measure, look at it.
 
-python examples/demo.py [--image-size 640] [--out demo]
+python examples/demo.py [--weights yolov8s.pt] [--image-size 640] [--out demo]
+
+With a checkpoint of an original it is the network that the file is of, and the picture shows trained features.
 """
 
 from __future__ import annotations
@@ -8,9 +10,11 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+import keras
 import matplotlib.pyplot as plt
 import numpy as np
 from photographs import letterboxed
+from photographs import photographs as sources
 from rich.console import Console
 from rich.table import Table
 
@@ -26,20 +30,26 @@ console = Console()
 def main() -> None:
     """Run the demo; the table goes to the terminal, files and picture to the folder."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--weights", type=Path, help="a checkpoint of an original project")
     parser.add_argument("--image-size", type=int, default=640)
     parser.add_argument("--out", type=Path, default=Path("demo"))
     args = parser.parse_args()
     args.out.mkdir(exist_ok=True)
 
-    with working(console, "building v8-s with ReLU6"):
-        model = kyb.v8("s", activation="relu6", input_shape=(args.image_size, args.image_size, 3))
+    shape = (args.image_size, args.image_size, 3)
+    with working(console, f"reading {args.weights}" if args.weights else "building v8-s with ReLU6"):
+        if args.weights:
+            model = kyb.from_checkpoint(args.weights, input_shape=shape)
+        else:
+            model = kyb.v8("s", activation="relu6", input_shape=shape)
+        name = model.name.replace("-", "")
         photographs = letterboxed(args.image_size, args.image_size)
     with working(console, f"TFLite, int8, calibrated on {len(photographs)} photographs"):
-        tflite = kyb.export_tflite(model, args.out / "v8s.tflite", precision="int8", calibration=photographs)
+        tflite = kyb.export_tflite(model, args.out / f"{name}.tflite", precision="int8", calibration=photographs)
     with working(console, "SavedModel"):
-        saved_model = kyb.export_saved_model(model, args.out / "serving" / "v8s")
+        saved_model = kyb.export_saved_model(model, args.out / "serving" / name)
     with working(console, "ONNX"):
-        onnx = kyb.export_onnx(model, args.out / "v8s.onnx")
+        onnx = kyb.export_onnx(model, args.out / f"{name}.onnx")
 
     runners: dict[str, Candidate] = {
         "keras": model.predict_on_batch,
@@ -62,25 +72,39 @@ def main() -> None:
         f"Latency is relative to the Keras model's predict_on_batch in this same run "
         f"({latency['keras'].seconds * 1e3:.0f} ms, {threads()} threads)."
     )
-    picture = draw(model, photographs[0], args.out / "features.png")
+    picture = draw(model, next(iter(sources())), args.out / "features.png", trained=bool(args.weights))
     console.print(f"Feature maps on a photograph: {picture}")
-    console.print("The weights are random until a checkpoint is imported: this shows shape, size and speed, not skill.")
+    if args.weights:
+        console.print(f"Weights: {kyb.get_provenance(model)}", soft_wrap=True)
+    else:
+        console.print("Look at sizes, agreement and latency. The weights are random, so the maps are edges and noise:")
+        console.print("make demo WEIGHTS=yolov8s.pt shows what a trained network sees.")
 
 
-def draw(model: object, photograph: np.ndarray, path: Path) -> Path:
-    """The photograph and, for each level, the mean over the channels as a heat map."""
-    features = model.predict_on_batch(photograph[np.newaxis] / np.float32(255))
-    figure, axes = plt.subplots(1, 1 + len(features), figsize=(4 * (1 + len(features)), 4.4), layout="constrained")
-    axes[0].imshow(photograph)
-    axes[0].set_title("photograph")
-    for axis, level in zip(axes[1:], kyb.pyramid(model), strict=True):
-        heat = features[level.name][0].mean(-1)
-        axis.imshow(heat, cmap="viridis", extent=(0, photograph.shape[1], photograph.shape[0], 0))
-        axis.set_title(f"{level.name}  stride {level.stride}, {heat.shape[0]}×{heat.shape[1]}×{level.channels}")
-    for axis in axes:
+def draw(model: keras.Model, photograph: np.ndarray, path: Path, *, trained: bool) -> Path:
+    """A row for each level: the photograph, and the three channels that change most over it, without the bars."""
+    height, width = model.input.shape[1:3]
+    frame = kyb.letterbox(photograph, height, width)
+    features = model.predict_on_batch(frame.image[np.newaxis] / np.float32(255))
+    inside = slice(frame.top, height - frame.top), slice(frame.left, width - frame.left)
+    levels = kyb.pyramid(model)
+    figure, axes = plt.subplots(len(levels), 4, figsize=(12, 2.6 * len(levels) + 0.5), layout="constrained")
+    for row, level in zip(axes, levels, strict=True):
+        top, left = frame.top // level.stride, frame.left // level.stride
+        values = features[level.name][0]
+        values = values[top : values.shape[0] - top, left : values.shape[1] - left]
+        row[0].imshow(frame.image[inside])
+        row[0].set_title(
+            f"{level.name}: {values.shape[0]}×{values.shape[1]} cells of {level.stride} pixels", fontsize=9
+        )
+        for axis, channel in zip(row[1:], np.argsort(-values.std((0, 1)))[:3], strict=True):
+            axis.imshow(values[..., channel], cmap="viridis")
+            axis.set_title(f"channel {channel} of {level.channels}", fontsize=9)
+    for axis in axes.flat:
         axis.set_axis_off()
-    figure.suptitle(f"{model.name}, ReLU6, random weights: mean over the channels of each level")
+    figure.suptitle(f"{model.name}, {'trained' if trained else 'random'} weights: the channels that vary most")
     figure.savefig(path, dpi=100)
+    plt.close(figure)
     return path
 
 

@@ -75,7 +75,5 @@ def test_errors_are_value_errors_too():
 @pytest.mark.parametrize("backend", ["torch", "openvino"])
 def test_other_backends_are_one_line(monkeypatch, backend):
     monkeypatch.setattr(keras.backend, "backend", lambda: backend)
-    with pytest.raises(
-        kyb.ArgumentError, match=f"KERAS_BACKEND={backend}: the networks build under tensorflow and jax"
-    ):
+    with pytest.raises(kyb.ArgumentError, match=f"={backend}: the networks build under tensorflow and jax"):
         kyb.v8("n")
