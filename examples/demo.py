@@ -90,14 +90,14 @@ def draw(model: keras.Model, photograph: np.ndarray, path: Path, *, trained: boo
     levels = kyb.pyramid(model)
     figure, axes = plt.subplots(len(levels), 4, figsize=(12, 2.6 * len(levels) + 0.5), layout="constrained")
     for row, level in zip(axes, levels, strict=True):
-        top, left = frame.top // level.stride, frame.left // level.stride
+        top, left = round(frame.top / level.stride), round(frame.left / level.stride)
         values = features[level.name][0]
         values = values[top : values.shape[0] - top, left : values.shape[1] - left]
         row[0].imshow(frame.image[inside])
         row[0].set_title(
             f"{level.name}: {values.shape[0]}×{values.shape[1]} cells of {level.stride} pixels", fontsize=9
         )
-        for axis, channel in zip(row[1:], np.argsort(-values.std((0, 1)))[:3], strict=True):
+        for axis, channel in zip(row[1:], np.argsort(-values[1:-1, 1:-1].std((0, 1)))[:3], strict=True):
             axis.imshow(values[..., channel], cmap="viridis")
             axis.set_title(f"channel {channel} of {level.channels}", fontsize=9)
     for axis in axes.flat:
