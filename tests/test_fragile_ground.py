@@ -30,7 +30,11 @@ GROUND = (
     ("Names as strings", "modules `keras…`, `tf_keras…`; classes such as `LeakyReLU`, `AveragePool`", "quantization/"),
     ("Keras' weight files", "HDF5 groups `layers/…/vars`, the attribute `name`; names in `.keras`", "weights/readers/"),
     ("Fake quantization", "rounding of `keras.quantizers.fake_quant_with_min_max_vars`", "quantization/"),
-    ("Kernels of LiteRT", "how XNNPACK and BATCH_MATMUL round (tests/test_simulated.py)", "quantization/simulated.py"),
+    (
+        "Kernels of LiteRT",
+        "how XNNPACK and BATCH_MATMUL round (tests/test_simulated.py)",
+        "quantization/simulated.py, export/onnx/",
+    ),
     ("The C library", "`libtensorflow_cc` by ctypes, 24 bytes of a `TF_TString`", "export/tf_serving/session.py"),
     ("Warm-up messages", "field numbers of `PredictionLog`, protobuf's descriptors", "export/tf_serving/warmup.py"),
     ("TFLite converter", "`tf.lite`; names only from SavedModels; the text of a deprecation", "export/converter.py"),

@@ -8,12 +8,14 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
-from onnx import helper, numpy_helper
+from onnx import TensorProto, helper, numpy_helper
 
+from keras_yolo_backbones.export.onnx.agreeing import product_as_in_xnnpack, sum_as_in_xnnpack
 from keras_yolo_backbones.export.onnx.averages import averages_away_from_zero
 from keras_yolo_backbones.export.onnx.editing import Editing
+from keras_yolo_backbones.export.onnx.products import products_as_in_tflite
 from keras_yolo_backbones.export.onnx.slopes import slopes_in_256ths
-from keras_yolo_backbones.export.onnx.ties import ties_up
+from keras_yolo_backbones.export.onnx.ties import sums_as_in_tflite
 
 LEVELS = onnxruntime.GraphOptimizationLevel
 
@@ -46,7 +48,7 @@ def summed(steps: tuple[float, float, float], zero_point: np.generic) -> onnx.Mo
         helper.make_node("QuantizeLinear", ["y", "y.scale", "zero"], ["sum"]),
     ]
     constants = {f"{name}.scale": np.float32(step / 255) for name, step in zip("aby", steps, strict=True)}
-    return edited("sums", nodes, values[:2], values[2:], constants | {"zero": zero_point}, ties_up)
+    return edited("sums", nodes, values[:2], values[2:], constants | {"zero": zero_point}, sums_as_in_tflite)
 
 
 @pytest.mark.parametrize("level", [LEVELS.ORT_ENABLE_ALL, LEVELS.ORT_DISABLE_ALL])
@@ -120,3 +122,43 @@ def test_a_leaky_relu_multiplies_by_256ths(level, zero_points, ratio, factors):
     centred = np.int32(a) - first
     product = (centred * np.where(centred > 0, *factors) + 128) >> 8
     assert np.array_equal(session.run(None, {"a": a})[0], np.clip(product + second, limits.min, limits.max))
+
+
+@pytest.mark.parametrize("level", [LEVELS.ORT_ENABLE_ALL, LEVELS.ORT_DISABLE_ALL])
+def test_sums_that_float32_hardly_tells_from_ties(level):
+    """26 steps of the second are 16.4999991 of the sum: XNNPACK, with factors of 21 bits, has 17 and onnxruntime 16."""
+    steps = [np.float32(step) * 255 for step in (0.005355907, 0.0038524796, 0.0060705743)]
+    session = opened(summed(steps, np.uint8(0)), level)
+    a, b = np.array(list(itertools.product(range(256), repeat=2))).T
+    wanted = sum_as_in_xnnpack(a, b, (steps[0] / steps[2], steps[1] / steps[2]))
+    given = np.float64(session.run(None, {"a": a.astype(np.uint8), "b": b.astype(np.uint8)})[0])
+    differ = given != np.minimum(wanted, 255)
+    assert np.mean(differ) < 5e-4
+    assert not differ[(a == 0) | (b == 0)].any()
+    (given,) = session.run(None, {"a": np.uint8([0]), "b": np.uint8([26])})
+    assert given.tolist() == [17]
+
+
+@pytest.mark.parametrize("level", [LEVELS.ORT_ENABLE_ALL, LEVELS.ORT_DISABLE_ALL])
+def test_silu_where_float32_hardly_tells_a_tie(level):
+    """105 · 169 is 139.49999 steps: XNNPACK has 140, onnxruntime 139. It was one value of a thousand in a network."""
+    values = [helper.make_tensor_value_info(name, TensorProto.UINT8, [None]) for name in ("a", "y")]
+    nodes = [
+        helper.make_node("DequantizeLinear", ["a", "a.scale", "a.zero"], ["a.real"]),
+        helper.make_node("Sigmoid", ["a.real"], ["g"]),
+        helper.make_node("QuantizeLinear", ["g", "g.scale", "g.zero"], ["g.int"]),
+        helper.make_node("DequantizeLinear", ["g.int", "g.scale", "g.zero"], ["g.real"]),
+        helper.make_node("Mul", ["a.real", "g.real"], ["p"]),
+        helper.make_node("QuantizeLinear", ["p", "y.scale", "y.zero"], ["y"]),
+    ]
+    scales = {"a": np.float32(0.0063364976), "g": np.float32(1 / 256), "y": np.float32(0.003148554)}
+    constants = {f"{name}.scale": scale for name, scale in scales.items()}
+    constants |= {"a.zero": np.uint8(129), "g.zero": np.uint8(0), "y.zero": np.uint8(79)}
+    session = opened(edited("silu", nodes, values[:1], values[1:], constants, products_as_in_tflite), level)
+    a = np.arange(256)
+    gates = np.clip(np.rint(256 / (1 + np.exp(-(a - 129.0) * scales["a"]))), 0, 255)
+    wanted = product_as_in_xnnpack((a - 129) * gates, scales["a"] * scales["g"] / scales["y"])
+    assert wanted[129 + 105] == 140
+    assert gates[129 + 105] == 169
+    (given,) = session.run(None, {"a": a.astype(np.uint8)})
+    assert np.array_equal(given, np.clip(wanted + 79, 0, 255))

@@ -10,6 +10,7 @@ import pytest
 
 import keras_yolo_backbones as kyb
 from keras_yolo_backbones.blocks import MatMul
+from keras_yolo_backbones.export.onnx.agreeing import sum_as_in_xnnpack
 from keras_yolo_backbones.export.onnx.marking import marked
 from keras_yolo_backbones.graph.running import run
 from keras_yolo_backbones.litert import LiteModel
@@ -66,6 +67,10 @@ def test_every_value_of_the_file_is_the_models(network, images, form, tmp_path):
         steps = np.abs(np.round((simulated[name] - integers[name]) / output["scale"]))
         assert steps.max() == 0, (name, np.count_nonzero(steps))
     kinds = {type(layer) for layer in aware.layers}
+    scales = {name: output["scale"] for name, output in file.manifest["outputs"].items()}
+    x, y, total = (np.rint(np.float64(integers[name]) / scales[name]) for name in ("conv", "P3", "sum"))
+    ratios = scales["conv"] / scales["sum"], scales["P3"] / scales["sum"]
+    assert np.array_equal(sum_as_in_xnnpack(x, y, ratios), total)
     assert kinds >= set(SIMULATED.values())
 
 

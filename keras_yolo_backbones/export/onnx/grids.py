@@ -49,6 +49,21 @@ class Grid:
         centred: np.ndarray = integers.astype(np.float32) - np.float32(self.zero_point)
         return centred * np.float32(self.scale)
 
+    def numbers(self) -> np.ndarray:
+        """All integers of the type without the zero point, float64."""
+        limits = np.iinfo(self.dtype)
+        return np.arange(limits.min, limits.max + 1, dtype=np.float64) - self.zero_point
+
+    def with_all(self, other: Grid) -> tuple[np.ndarray, np.ndarray]:
+        """Every integer of this grid with every one of another, both without the zero point."""
+        own, others = self.numbers(), other.numbers()
+        return np.repeat(own, len(others)), np.tile(others, len(own))
+
+    def holds(self, numbers: np.ndarray) -> np.ndarray:
+        """Which integers without the zero point are within the type's limits."""
+        limits = np.iinfo(self.dtype)
+        return (numbers + self.zero_point >= limits.min) & (numbers + self.zero_point <= limits.max)
+
     def describe(self) -> dict[str, Any]:
         """As a manifest says it."""
         return {"dtype": self.dtype.name, "scale": self.scale, "zero_point": self.zero_point}

@@ -14,9 +14,10 @@ from keras_yolo_backbones.export.onnx.grids import SCHEMES, Grid, grid_of, read_
 from keras_yolo_backbones.export.onnx.marking import marked
 from keras_yolo_backbones.export.onnx.pads import fold_pads
 from keras_yolo_backbones.export.onnx.pairs import drop_marks, marks_to_pairs, pair_moved, raw_ends
+from keras_yolo_backbones.export.onnx.products import products_as_in_tflite
 from keras_yolo_backbones.export.onnx.shapes import constant_shapes
 from keras_yolo_backbones.export.onnx.slopes import slopes_in_256ths
-from keras_yolo_backbones.export.onnx.ties import ties_up
+from keras_yolo_backbones.export.onnx.ties import sums_as_in_tflite
 from keras_yolo_backbones.export.onnx.weights import LARGEST, quantize_weights
 from keras_yolo_backbones.graph.signature import ImageInput
 from keras_yolo_backbones.graph.upsample import upsampling_as_resize
@@ -53,7 +54,8 @@ def quantize_graph(graph: Any, *, scheme: str, io: str, bits: int = 8) -> dict[s
     steps = marks_to_pairs(edit, dtype)
     pair_moved(edit)
     quantize_weights(edit, dtype, steps, largest=LARGEST[bits])
-    ties_up(edit)
+    sums_as_in_tflite(edit)
+    products_as_in_tflite(edit)
     averages_away_from_zero(edit)
     slopes_in_256ths(edit)
     absorb_activations(edit)

@@ -1,4 +1,4 @@
-"""Sums that lie half way between two steps: integers round them up, floats to the even neighbour."""
+"""Sums that lie half way between two steps, or nearly: TFLite rounds them up, floats to the even neighbour."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from keras_yolo_backbones.export.onnx.agreeing import agreeing_scale, sum_as_in_xnnpack
 from keras_yolo_backbones.export.onnx.editing import Editing
 from keras_yolo_backbones.export.onnx.grids import Grid, grid_of, read_grid
 
@@ -17,8 +18,8 @@ _WITH_ZERO_POINTS = 2.0**-13
 half a step."""
 
 
-def ties_up(edit: Editing) -> None:
-    """Let ties of sums be rounded up, as TFLite does it.
+def sums_as_in_tflite(edit: Editing) -> None:
+    """Let ties of sums be rounded up, as TFLite does it, and other sums as XNNPACK's factors of 21 bits have them.
 
     ReLU6 gives scales that are multiples of each other, 6/255 and 12/255, and then every other sum lies half way
     between two steps. Such sums are positive, so that a step which is a little smaller decides: up. The integers mean
@@ -30,10 +31,23 @@ def ties_up(edit: Editing) -> None:
         if rounding is None or target is None:
             continue
         grids = [grid for grid in (grid_of(edit, name) for name in node.input) if grid]
-        if not any(_halves(grid, target) % 2 for grid in grids):
+        if any(_halves(grid, target) % 2 for grid in grids):
+            scale = np.array(target.scale * (1 - _nudge(grids, target)), np.float32)
+        elif len(grids) == 2:
+            scale = np.array(_agreeing(grids[0], grids[1], target), np.float32)
+        else:
             continue
-        scale = np.array(target.scale * (1 - _nudge(grids, target)), np.float32)
-        edit.put(rounding, [1], edit.add_constant(f"{rounding.input[1]}.of_sum", scale))
+        if scale != np.float32(target.scale):
+            edit.put(rounding, [1], edit.add_constant(f"{rounding.input[1]}.of_sum", scale))
+
+
+def _agreeing(first: Grid, second: Grid, target: Grid) -> float:
+    """The step with which most of the sums that occur become XNNPACK's integers; small addends occur more often."""
+    a, b = first.with_all(second)
+    ratios = first.scale / target.scale, second.scale / target.scale
+    wanted = sum_as_in_xnnpack(a, b, ratios)
+    weights = target.holds(wanted) / ((1 + np.abs(a)) * (1 + np.abs(b)))
+    return agreeing_scale(a * ratios[0] + b * ratios[1], wanted, weights, target.scale)
 
 
 def _nudge(grids: list[Grid], target: Grid) -> float:
