@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 
 from keras_yolo_backbones.export.manifest import read_manifest
 from keras_yolo_backbones.graph.agreement import agreement
-from keras_yolo_backbones.images import letterbox, read_image
+from keras_yolo_backbones.images import Letterboxed, letterbox, read_image
 from keras_yolo_backbones.litert import LiteModel
 from keras_yolo_backbones.preprocessing import Preprocessing
 from keras_yolo_backbones.strangers import check_runs
@@ -30,21 +30,40 @@ def main() -> None:
     for file in (args.float_file, args.int8_file):
         check_runs(file)
     models = [LiteModel(args.float_file), LiteModel(args.int8_file)]
-    image = letterbox(read_image(args.image), *models[0].input_shape[:2]).image
-    images = Preprocessing.from_description(read_manifest(args.float_file)["preprocessing"]).apply(image[np.newaxis])
+    height, width = models[0].input_shape[:2]
+    frame = letterbox(read_image(args.image), height, width)
+    images = Preprocessing.from_description(read_manifest(args.float_file)["preprocessing"]).apply(
+        frame.image[np.newaxis]
+    )
     features, integers = (model(images) for model in models)
-    figure = Figure(figsize=(9, 3 * len(features)), layout="constrained")
-    axes = figure.subplots(len(features), 3, squeeze=False)
+    figure = Figure(figsize=(12, 2.6 * len(features)), layout="constrained")
+    axes = figure.subplots(len(features), 4, squeeze=False)
     for line, (name, feature) in zip(axes, features.items(), strict=True):
         found = agreement(feature, integers[name])
         print(f"{name}: {found.snr_db:.1f} dB, cosine {found.cosine:.4f}, largest error {found.max_error:.3g}")
-        # The strength of all channels together; the error at a scale of its own.
-        pictures = [np.abs(array[0]).mean(-1) for array in (feature, integers[name], feature - integers[name])]
-        for axis, picture, title in zip(line, pictures, ("float", "int8", "error"), strict=True):
-            axis.imshow(picture)
-            axis.set_title(f"{name} {title}, up to {picture.max():.2g}", fontsize=8)
-            axis.axis("off")
+        draw(line, f"{name}: {found.snr_db:.1f} dB", frame, feature[0], integers[name][0])
+    figure.suptitle("strength of all channels together; one scale of colours in each row")
     figure.savefig(args.out)
+
+
+def draw(line: np.ndarray, title: str, frame: Letterboxed, feature: np.ndarray, integers: np.ndarray) -> None:
+    """The photograph, both files' features, and their difference on the scale of the features; without the bars."""
+    pictures = [np.abs(array).mean(-1) for array in (feature, integers, feature - integers)]
+    largest = pictures[0].max()
+    line[0].imshow(inside(frame.image, frame))
+    line[0].set_title(title, fontsize=9)
+    for axis, picture, what in zip(line[1:], pictures, ("float", "int8", "error"), strict=True):
+        axis.imshow(inside(picture, frame), vmin=0, vmax=largest)
+        axis.set_title(f"{what}, up to {picture.max():.2g}", fontsize=9)
+    for axis in line:
+        axis.set_axis_off()
+
+
+def inside(picture: np.ndarray, frame: Letterboxed) -> np.ndarray:
+    """A picture of the whole frame, or a map of it, without the bars beside the photograph."""
+    stride = frame.image.shape[0] / picture.shape[0]
+    top, left = round(frame.top / stride), round(frame.left / stride)
+    return picture[top : picture.shape[0] - top, left : picture.shape[1] - left]
 
 
 if __name__ == "__main__":
