@@ -48,4 +48,4 @@ def test_every_family_in_integers(name, activation, photographs, tmp_path):
         f"\n{name:12} {activation or 'own':6} {least[True]:.4f} {least[False]:.4f} {steps}"
     )  # pytest -s shows the table
     assert least[True] >= LEAST.get(name, 0.99)
-    assert least[False] >= 0.8
+    assert least[False] >= 0.7
