@@ -30,7 +30,7 @@ def save_pretrained(model: keras.Model, folder: str | os.PathLike[str]) -> Path:
     """Write a model as a folder that can be put on the Hugging Face hub: weights, config, and a model card.
 
     The card says what the model returns, what images it takes, where its weights come from and under which licence.
-    `huggingface-cli upload user/name folder` puts it on the hub; `load_pretrained` opens it, from there or from here.
+    `hf upload user/name folder` puts it on the hub; `load_pretrained` opens it, from there or from here.
 
     Args:
         model: a functional model whose outputs are called after levels: a backbone, a detector on one.
