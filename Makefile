@@ -1,5 +1,5 @@
 # Everything that a developer does. Needs Python ≥ 3.11, make and the package index; makes its own environment.
-.PHONY: install demo test test-slow test-newest audit lint format bench devices hostile fuzz checkpoints int8 parity \
+.PHONY: install demo test test-slow test-newest audit lint format bench bench-peers devices hostile fuzz checkpoints int8 parity \
 	release-check clean
 .DEFAULT_GOAL := help
 
@@ -22,6 +22,7 @@ help:
 	@echo "make lint       style and types"
 	@echo "make format     bring the code into style"
 	@echo "make bench      measure build time, import time and latency on this machine"
+	@echo "make bench-peers  the latencies, also of other projects' networks, in an environment of its own"
 	@echo "make devices    ask Vela, TFLite Micro and LiteRT about every family; goes on where it was stopped"
 	@echo "make hostile    files that were made to do harm: their counts, worst time and memory"
 	@echo "make fuzz       damage files of every kind at random, for an hour together; FUZZ_SECONDS=… for longer"
@@ -80,6 +81,11 @@ format: $(STAMP)
 bench: $(STAMP)
 	$(BIN)/python zoo/benchmark.py --out bench $(ARGS)
 
+bench-peers:
+	test -x $(VENV)-peers/bin/python || $(PYTHON) -m venv $(VENV)-peers
+	$(VENV)-peers/bin/python -m pip install --quiet --disable-pip-version-check -e '.[dev]' keras-cv kagglehub openvino
+	$(VENV)-peers/bin/python zoo/benchmark.py --out bench-peers --parts latency $(ARGS)
+
 devices: $(STAMP)
 	$(BIN)/python tflite/devices.py $(ARGS)
 
@@ -114,4 +120,4 @@ release-check:
 	cd dist && ../$(VENV)-release/bin/python ../zoo/release.py works
 
 clean:
-	rm -rf build dist demo bench .pytest_cache .ruff_cache .mypy_cache
+	rm -rf build dist demo bench bench-peers .pytest_cache .ruff_cache .mypy_cache

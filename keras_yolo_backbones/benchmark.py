@@ -26,13 +26,19 @@ class Latency(NamedTuple):
 
     Attributes:
         seconds: median over the rounds.
+        least: the shortest round, in seconds.
+        spread: how far the middle half of the rounds lies apart, as a share of the median.
         ratio: median over the rounds of this candidate's time over the reference's time in the same round.
+        least_ratio: this candidate's shortest round over the reference's.
         peak_share: multiply-accumulates a second, as a share of the best float32 matrix product between the rounds;
             an integer network may exceed 1.
     """
 
     seconds: float
+    least: float
+    spread: float
     ratio: float
+    least_ratio: float
     peak_share: float
 
 
@@ -79,6 +85,19 @@ def deployed(model: keras.Model, folder: Path, calibration: Any) -> dict[str, Ca
     return found
 
 
+def trained_like(model: keras.Model) -> keras.Model:
+    """The model itself, after its batch norms got random statistics, as a trained network has.
+
+    Fresh ones are folded into biases of zero. TensorFlow's optimizer removes those, and then fuses less.
+    """
+    random = np.random.default_rng(0)
+    for layer in model.layers:
+        for name in ("gamma", "beta", "moving_mean"):
+            if (weight := getattr(layer, name, None)) is not None:
+                weight.assign(weight.numpy() + 0.1 * random.standard_normal(weight.shape).astype(np.float32))
+    return model
+
+
 def noise(model: keras.Model, count: int = 8) -> np.ndarray:
     """Random pixels to calibrate on where only speed matters, (count, height, width, channels) uint8."""
     return np.random.default_rng(0).integers(0, 256, (count, *model.inputs[0].shape[1:]), np.uint8)
@@ -117,18 +136,43 @@ def measure(
     for name, own in times.items():
         seconds = statistics.median(own)
         ratio = statistics.median(a / b for a, b in zip(own, times[reference], strict=True))
-        found[name] = Latency(seconds, ratio, work / seconds / peak)
+        first, _, third = statistics.quantiles(own, n=4) if len(own) > 1 else own * 3
+        found[name] = Latency(
+            seconds=seconds,
+            least=min(own),
+            spread=(third - first) / seconds,
+            ratio=ratio,
+            least_ratio=min(own) / min(times[reference]),
+            peak_share=work / min(own) / peak,
+        )
     return found
 
 
 def matrix_rate(side: int = 2048) -> float:
-    """Multiply-accumulates a second of a float32 matrix product: the best of three in NumPy and three in TensorFlow."""
-    import tensorflow as tf
-
+    """Multiply-accumulates a second of a float32 matrix product: the best of three of each library's that is here."""
     a, b = (np.random.default_rng(seed).random((side, side), np.float32) for seed in (0, 1))
-    tensors = tf.constant(a), tf.constant(b)
-    products = (lambda: a @ b, lambda: tf.linalg.matmul(*tensors).numpy())
-    return side**3 / min(_seconds(product) for product in products * 3)
+    products = _products(side)
+    for product in products:
+        product(a, b)
+    return side**3 / min(_seconds(functools.partial(product, a, b)) for product in products * 3)
+
+
+@functools.cache
+def _products(side: int) -> list[Callable[[np.ndarray, np.ndarray], Any]]:
+    """NumPy's matrix product, TensorFlow's and onnxruntime's: OpenBLAS, oneDNN or Eigen, and MLAS."""
+    import onnxruntime
+    import tensorflow as tf
+    from onnx import TensorProto, helper
+
+    square = [helper.make_tensor_value_info(name, TensorProto.FLOAT, (side, side)) for name in "abc"]
+    graph = helper.make_graph([helper.make_node("MatMul", ["a", "b"], ["c"])], "product", square[:2], square[2:])
+    file = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=10)
+    session = onnxruntime.InferenceSession(file.SerializeToString(), providers=["CPUExecutionProvider"])
+    return [
+        lambda a, b: a @ b,
+        lambda a, b: tf.linalg.matmul(a, b).numpy(),
+        lambda a, b: session.run(None, {"a": a, "b": b}),
+    ]
 
 
 def _seconds(call: Callable[[], Any]) -> float:

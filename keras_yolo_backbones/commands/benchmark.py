@@ -33,12 +33,12 @@ def add(subparsers: argparse._SubParsersAction) -> None:
 
 def run(args: argparse.Namespace, console: Console) -> int:
     """Measure and print a table, or JSON."""
-    from keras_yolo_backbones.benchmark import deployed, measure, noise
+    from keras_yolo_backbones.benchmark import deployed, measure, noise, trained_like
     from keras_yolo_backbones.files import scratch
 
     with scratch() as folder:
         with working(console, f"building and exporting {args.model}"):
-            model = build_model(args)
+            model = trained_like(build_model(args))
             candidates = deployed(model, folder, noise(model))
         with working(console, "measuring, all forms in turns"):
             found = measure(candidates, model, rounds=args.rounds)
