@@ -53,6 +53,14 @@ def read(path, content: bytes):
         return checkpoint, {name: checkpoint.tensors[name] for name in checkpoint.tensors}
 
 
+@pytest.mark.parametrize("name", ["/Conv", "//", "/", ""])
+def test_a_convolution_of_no_module_names_nothing(tmp_path, name):
+    made = model()
+    made.graph.node[0].name = name
+    _, found = read(tmp_path / "best.onnx", made.SerializeToString())
+    assert [key for key in found if "conv" in key] == ["model.0.conv.weight", "model.0.conv.bias"]
+
+
 @pytest.mark.parametrize("dtype", [np.float32, np.float16])
 def test_initializers_are_the_state_dict(tmp_path, dtype):
     checkpoint, found = read(tmp_path / "best.onnx", model(kernel=KERNEL.astype(dtype)).SerializeToString())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import struct
 from collections.abc import Mapping
 from typing import Any
@@ -33,6 +34,8 @@ def names_of(graph: Any) -> dict[str, list[str]]:
                 names.setdefault(origin[copy], []).append(copy)
         elif node.op_type in ("Conv", "ConvTranspose") and node.name.startswith("/"):
             module = _module(node.name.strip("/").split("/")[:-1])
+            if not module:  # a convolution of no module, as "/Conv"
+                continue
             for value, part in zip(node.input[1:3], _PARTS, strict=False):
                 if not is_original(value):
                     names.setdefault(origin.get(value, value), []).append(f"{module}.{part}")
@@ -46,8 +49,8 @@ def is_original(name: str) -> bool:
 
 def _module(scopes: list[str]) -> str:
     """The module's path. A list that is called as a whole is in the scopes twice: "cv2", "cv2.0"."""
-    inner = [*scopes[1:], ""]
-    return ".".join(scope for scope, next_ in zip(scopes, inner, strict=True) if not next_.startswith(f"{scope}."))
+    inner = itertools.pairwise([*scopes, ""])
+    return ".".join(scope for scope, next_ in inner if not next_.startswith(f"{scope}."))
 
 
 def activations(
