@@ -25,6 +25,7 @@ settings.load_profile("short")
 _REPEATED = pytest.StashKey["fuzzing.Repeated"]()
 
 
+@pytest.hookimpl(trylast=True)  # after what -k leaves out
 def pytest_collection_modifyitems(config, items):
     """With `FUZZ_SECONDS`: random tests only."""
     if seconds := float(os.environ.get("FUZZ_SECONDS", "0")):

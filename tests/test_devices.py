@@ -12,6 +12,7 @@ from test_every_family import OPERATORS, SMALLEST
 
 import keras_yolo_backbones as kyb
 from keras_yolo_backbones import child
+from keras_yolo_backbones.benchmark import noise
 from keras_yolo_backbones.cli import main
 from keras_yolo_backbones.errors import ArgumentError, ExportError
 from keras_yolo_backbones.targets import micro, openvino, vela
@@ -170,3 +171,15 @@ def test_every_family_runs_whole_on_ethos_u(name, activation, photographs, tmp_p
         assert check_tflite(file, target).refused == []
     if name in CONVOLUTIONAL:
         assert check_tflite(file, "tflite-micro").refused == []
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not micro.installed(), reason="tflite-micro has wheels for Linux on x86-64 only")
+@pytest.mark.parametrize(("name", "activation"), [("v10-n", "relu6"), ("v11-n", None), ("v13-n", None)])
+def test_tflite_micro_takes_the_softmax_of_a_network_that_was_never_trained(name, activation, tmp_path):
+    """Its scores are all but 0, and TFLite Micro aborts on a softmax whose input has a step below 2^-26."""
+    keras.utils.set_random_seed(0)
+    model = kyb.create(name, activation=activation, input_shape=(64, 64, 3))
+    options = {"precision": "int8", "calibration": noise(model), "least_snr_db": -50}
+    kyb.export_tflite(model, tmp_path / "model.tflite", **options)
+    assert check_tflite(tmp_path / "model.tflite", "tflite-micro").refused == []

@@ -21,13 +21,16 @@ from keras_yolo_backbones.quantization.calibration import Calibration, calibrati
 from keras_yolo_backbones.quantization.choosing import Weighed, choose, evenly, watch
 from keras_yolo_backbones.quantization.kernels import QUANTIZED
 from keras_yolo_backbones.quantization.layers import FakeQuant
-from keras_yolo_backbones.quantization.lower import lower, tensor_names
+from keras_yolo_backbones.quantization.lower import activation_of, lower, tensor_names
 from keras_yolo_backbones.quantization.observe import NARROWING, extremes, histograms, kernel_limits
 from keras_yolo_backbones.quantization.ranges import Plan, Range, balanced
 from keras_yolo_backbones.quantization.scales import Scales
 
 METHODS = ("auto", *NARROWING)
 DEFAULT_METHOD = "minmax"
+
+_LEAST_SCORES = 1e-3
+"""Width of a range: a softmax of scores within it is uniform to a thousandth, a quarter of int8's step."""
 
 
 def plan(
@@ -93,6 +96,7 @@ def plan_lowered(
     observed = _Observed(graph, seen, [groups[node] for node in seen], samples, centred)
     errors = observed.weighed() if method == "auto" else None
     ranges |= observed.least_error(errors) if errors else observed.narrowed(method)
+    ranges |= {groups[node]: _wide(ranges[groups[node]]) for node in seen if _is_score(graph, node)}
     made = Plan(
         model=model.name,
         method=method,
@@ -156,6 +160,21 @@ class _Observed:
 
     def _allowed(self, ranges: dict[str, Range]) -> dict[str, Range]:
         return {group: balanced(bounds) if group in self.centred else bounds for group, bounds in ranges.items()}
+
+
+def _is_score(graph: Graph, node: Node) -> bool:
+    """Whether a softmax is taken of what `node` computes."""
+    after = graph.only_consumer(node)
+    return after is not None and activation_of(after.layer) == "softmax"
+
+
+def _wide(bounds: Range) -> Range:
+    """A range of scores that is as wide as a softmax can tell: TFLite Micro aborts on steps below 2^-26.
+
+    Only networks that were never trained have such scores.
+    """
+    stretched = max(1.0, _LEAST_SCORES / (bounds[1] - bounds[0]))
+    return bounds[0] * stretched, bounds[1] * stretched
 
 
 def _limits(layer: keras.Layer, method: str, powers: np.ndarray | None) -> tuple[float, ...]:
