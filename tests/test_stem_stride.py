@@ -140,4 +140,5 @@ def test_it_trains_as_int8_will_compute_it(tmp_path, wide, photographs):
     assert np.abs(aware.get_layer("stem.conv").kernel.numpy() - before).max() > 1e-5
     artifact = kyb.export_tflite(aware, tmp_path / "m.tflite")
     assert strides(artifact) == STRIDES
-    assert min(artifact.manifest["agreement"][level]["snr_db"] for level in STRIDES) > 20
+    # None where every value is equal
+    assert min(artifact.manifest["agreement"][level]["snr_db"] or np.inf for level in STRIDES) > 20

@@ -59,6 +59,12 @@ class Row(NamedTuple):
     operators: dict[str, int]
     floats: set[str]
 
+    @property
+    def said(self) -> str:
+        """The operators in words, and which compute in float."""
+        listed = ", ".join(f"{count} {name}" for name, count in self.operators.items())
+        return f"{listed}; in float: {', '.join(sorted(self.floats)) or 'none'}"
+
 
 def main(argv: list[str] | None = None) -> int:
     """Print the table; 0 if there is one and no operator in it computes in float, 1 otherwise."""
@@ -73,7 +79,7 @@ def main(argv: list[str] | None = None) -> int:
         for activation in args.activations:
             with native_noise_hidden():
                 rows.append(measured(name, activation))
-            print(f"{name} {activation}: {rows[-1].floats or 'no float'}", file=sys.stderr, flush=True)
+            print(f"{rows[-1].network} {activation}: {rows[-1].said}", file=sys.stderr, flush=True)
     console.print(table(rows))
     bad = [f"{row.network} {row.activation}" for row in rows if row.floats]
     console.print(
@@ -120,11 +126,9 @@ def table(rows: list[Row]) -> Table:
     for head in ("build, s", "kB", "dB"):
         shown.add_column(head, justify="right")
     shown.add_column("operators", overflow="fold")
-    shown.add_column("in float", overflow="fold")
     for row in rows:
-        listed = ", ".join(f"{count} {name}" for name, count in row.operators.items())
         numbers = f"{row.build_seconds:.2f}", f"{row.kilobytes:.0f}", f"{row.least_db:.1f}"
-        shown.add_row(row.network, row.activation, *numbers, listed, ", ".join(sorted(row.floats)) or "none")
+        shown.add_row(row.network, row.activation, *numbers, row.said)
     return shown
 
 
