@@ -1,5 +1,6 @@
 # Everything that a developer does. Needs Python ≥ 3.11, make and the package index; makes its own environment.
-.PHONY: install demo test test-slow test-newest audit lint format bench bench-peers devices hostile fuzz checkpoints int8 parity \
+.PHONY: install demo test test-slow test-newest audit lint format bench bench-batches bench-peers devices hostile fuzz \
+	checkpoints int8 parity \
 	release-check clean
 .DEFAULT_GOAL := help
 
@@ -22,6 +23,7 @@ help:
 	@echo "make lint       style and types"
 	@echo "make format     bring the code into style"
 	@echo "make bench      measure build time, import time and latency on this machine"
+	@echo "make bench-batches  images a second and memory at batch 1, 8 and 32"
 	@echo "make bench-peers  the latencies, also of other projects' networks, in an environment of its own"
 	@echo "make devices    ask Vela, TFLite Micro and LiteRT about every family; goes on where it was stopped"
 	@echo "make hostile    files that were made to do harm: their counts, worst time and memory"
@@ -80,6 +82,9 @@ format: $(STAMP)
 
 bench: $(STAMP)
 	$(BIN)/python zoo/benchmark.py --out bench $(ARGS)
+
+bench-batches: $(STAMP)
+	$(BIN)/python zoo/batches.py $(ARGS)
 
 bench-peers:
 	test -x $(VENV)-peers/bin/python || $(PYTHON) -m venv $(VENV)-peers
