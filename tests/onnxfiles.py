@@ -36,7 +36,9 @@ class Digits:
 
     def __init__(self, data, detector, activation, folder):
         self.model = trained_digits(detector, activation)
-        self.plan = kyb.quantization.plan(self.model, data.make_digits(64, seed=1000, training=True).images)
+        self.plan = kyb.quantization.plan(
+            self.model, data.make_digits(64, seed=1000, training=True).images, method="minmax"
+        )
         self.aware = kyb.quantize_aware(self.model, self.plan)
         self.onnx = kyb.export_onnx(self.aware, folder / "a.onnx")
         self.tflite = kyb.export_tflite(self.aware, folder / "a.tflite")

@@ -73,7 +73,9 @@ def test_int8_has_no_float_island(name, tmp_path, photographs):
     """Also from a model of open image size, which the file gets a fixed one of."""
     shape = (None, None, 3) if name == "v12-n" else (64, 64, 3)
     model = disturbed(kyb.create(name, activation="relu6", input_shape=shape))
-    file = kyb.export_tflite(model, tmp_path / "net.tflite", precision="int8", calibration=photographs, image_size=64)
+    file = kyb.export_tflite(
+        model, tmp_path / "net.tflite", precision="int8", calibration=photographs, method="minmax", image_size=64
+    )
     assert inventory(file.path) == INT8[name]
     kinds = {kind for operator in operators(file.path) for kind in operator.kinds}
     assert kinds == {"INT8", "INT32"}

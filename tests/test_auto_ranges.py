@@ -7,6 +7,7 @@ import dataclasses
 import keras
 import numpy as np
 import pytest
+from quantized import small
 
 import keras_yolo_backbones as kyb
 from keras_yolo_backbones.graph.agreement import agreement
@@ -15,7 +16,8 @@ from keras_yolo_backbones.graph.running import run
 from keras_yolo_backbones.quantization.apply import planned
 from keras_yolo_backbones.quantization.biases import mean_shifts
 from keras_yolo_backbones.quantization.calibration import calibration_images
-from keras_yolo_backbones.quantization.choosing import BINS, least_error
+from keras_yolo_backbones.quantization.choosing import BINS, Member, least_error
+from keras_yolo_backbones.quantization.guard import better, contrast
 from keras_yolo_backbones.quantization.lower import lower
 from keras_yolo_backbones.quantization.observe import kernel_limits
 
@@ -66,10 +68,43 @@ def test_values_that_nothing_uses_do_not_count(photographs):
 
 
 def test_what_is_spread_evenly_keeps_its_range():
-    assert least_error([(lambda x: x, np.ones(BINS))], (-1.0, 3.0)) == pytest.approx((-1, 3), rel=0.02)
-    low, high = least_error([(lambda x: x, np.ones(BINS))], (-4.0, 3.97), symmetric=True)
+    even = Member(lambda x: x, np.ones(BINS), np.ones((1, BINS)))
+    assert least_error([even], (-1.0, 3.0)) == pytest.approx((-1, 3), rel=0.02)
+    low, high = least_error([even], (-4.0, 3.97), symmetric=True)
     assert low == pytest.approx(-high * 128 / 127)
     assert high == pytest.approx(3.97, rel=0.02)
+
+
+def test_clipping_counts_as_much_as_its_errors_add_up():
+    """A few values lie far out. Where their slopes have one sign, clipping moves the outputs; where not, it cancels."""
+    squares = np.zeros(BINS)
+    squares[: BINS // 10], squares[-1] = 1.0, 1.0
+    apart, together = (Member(lambda x: x, squares, np.float32(squares)[None] * slope) for slope in (1e-3, 10.0))
+    assert least_error([apart], (0.0, 10.0))[1] < 2
+    assert least_error([together], (0.0, 10.0))[1] > 9
+
+
+def test_dark_images_do_not_narrow_ranges(photographs):
+    """Ranges for dark images would clip the light ones; with more contrast, minmax is better, so it is chosen."""
+    model = small("v3-tiny", "silu", photographs)
+    dark = np.uint8(photographs * 0.15)
+    plan, widest = (kyb.quantization.plan(model, dark, method=method) for method in ("auto", "minmax"))
+    images = np.float32(photographs) / 255
+    wanted = run(model, images)
+    found = [run(kyb.quantize_aware(model, p), images) for p in (plan, widest)]
+    ratios = [np.mean([agreement(wanted[k], f[k]).snr_db for k in wanted]) for f in found]
+    assert ratios[0] >= ratios[1]
+    assert contrast(calibration_images(dark, shape=(64, 64, 3)))[1] < 0.15
+    assert kyb.quantization.plan(model, photographs).method == "auto"
+
+
+def test_the_better_plan_is_the_one_with_less_error(biased, photographs):
+    crops = np.float32(photographs[:, :16, :16]) / 255
+    good = kyb.quantization.plan(biased, crops, method="minmax")
+    bad = dataclasses.replace(good, ranges=dict.fromkeys(good.ranges, (0.0, 0.1)))
+    samples = calibration_images(crops, shape=(16, 16, 3))
+    for plans in ((good, bad), (bad, good)):
+        assert better(*plans, lower(biased), samples) is good
 
 
 def test_kernels_are_clipped_where_their_inputs_are_weak():

@@ -341,5 +341,7 @@ def test_multiples_fuse_and_export(tmp_path):
         fused = kyb.fuse(model)
         for level, value in model(images).items():
             np.testing.assert_allclose(fused(images)[level], value, rtol=1e-3, atol=1e-4)
-        file = kyb.export_tflite(model, tmp_path / f"{name}.tflite", precision="int8", calibration=images)
+        file = kyb.export_tflite(
+            model, tmp_path / f"{name}.tflite", precision="int8", calibration=images, method="minmax"
+        )
         assert file.manifest["model"] == model.name == f"{name}-s-w0.125-d0.33"

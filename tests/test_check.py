@@ -29,7 +29,9 @@ def files(photographs, tmp_path_factory):
     folder = tmp_path_factory.mktemp("check")
     for activation in ("relu6", "silu", "mish", "leaky_relu"):
         model = small("v3-tiny", activation, photographs)
-        kyb.export_tflite(model, folder / f"{activation}.tflite", precision="int8", calibration=photographs)
+        kyb.export_tflite(
+            model, folder / f"{activation}.tflite", precision="int8", calibration=photographs, method="minmax"
+        )
     kyb.export_tflite(model, folder / "float.tflite")
     kyb.export_tflite(model, folder / "float16.tflite", precision="float16")
     options = {"precision": "int8", "calibration": photographs}

@@ -36,7 +36,7 @@ def network(side: int, *, reshape: bool = False) -> keras.Model:
 
 
 def test_a_resized_file_is_the_one_that_would_be_exported(photographs, tmp_path):
-    plan = kyb.quantization.plan(network(64), photographs)
+    plan = kyb.quantization.plan(network(64), photographs, method="minmax")
     small = kyb.export_tflite(network(64), tmp_path / "64.tflite", precision="int8", calibration=plan).path
     large = kyb.export_tflite(network(96), tmp_path / "96.tflite", precision="int8", calibration=plan).path
     again = tmp_path / "resized.tflite"

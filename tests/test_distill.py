@@ -23,7 +23,7 @@ def teacher(photographs):
 
 @pytest.fixture
 def student(teacher, photographs):
-    return kyb.quantize_aware(teacher, photographs)
+    return kyb.quantize_aware(teacher, photographs, method="minmax")
 
 
 def test_the_student_comes_closer_to_its_teacher(teacher, student, photographs):
@@ -52,7 +52,7 @@ def test_training_that_hurts_is_undone_and_stopped(teacher, student, photographs
 
 def test_a_killed_run_continues_to_the_same_numbers(teacher, photographs, tmp_path):
     options = {"epochs": 3, "batch_size": 4, "quiet": True}
-    straight = kyb.quantize_aware(teacher, photographs)
+    straight = kyb.quantize_aware(teacher, photographs, method="minmax")
     whole = distill(teacher, straight, photographs, checkpoints=tmp_path / "whole", **options)
     teacher.save_weights(tmp_path / "teacher.weights.h5")
     np.save(tmp_path / "photographs.npy", photographs)
@@ -62,7 +62,7 @@ from keras_yolo_backbones.quantization import distill, distillation
 photographs = np.load({str(tmp_path / "photographs.npy")!r})
 teacher = kyb.create("v3-tiny", activation="relu6", input_shape=(64, 64, 3))
 teacher.load_weights({str(tmp_path / "teacher.weights.h5")!r})
-student = kyb.quantize_aware(teacher, photographs)
+student = kyb.quantize_aware(teacher, photographs, method="minmax")
 step = distillation._Run.step
 count = []
 def deadly(self, batch):
@@ -74,7 +74,7 @@ distillation._Run.step = deadly
 distill(teacher, student, photographs, checkpoints={str(tmp_path / "killed")!r}, epochs=3, batch_size=4, quiet=True)
 raise SystemExit("not killed")
 """)
-    resumed = kyb.quantize_aware(teacher, photographs)
+    resumed = kyb.quantize_aware(teacher, photographs, method="minmax")
     rest = distill(teacher, resumed, photographs, checkpoints=tmp_path / "killed", **options)
     np.testing.assert_allclose(rest.held_out, whole.held_out, rtol=1e-3)
     np.testing.assert_allclose(rest.losses, whole.losses, rtol=1e-3)
@@ -94,17 +94,19 @@ def test_what_cannot_be_trained_is_refused(teacher, student, photographs, tmp_pa
 
 def test_the_checkpoint_of_another_run_is_refused(teacher, photographs, tmp_path):
     options = {"epochs": 1, "batch_size": 8, "quiet": True, "checkpoints": tmp_path}
-    distill(teacher, kyb.quantize_aware(teacher, photographs), photographs, **options)
-    again = distill(teacher, kyb.quantize_aware(teacher, photographs), photographs, **options)
+    distill(teacher, kyb.quantize_aware(teacher, photographs, method="minmax"), photographs, **options)
+    again = distill(teacher, kyb.quantize_aware(teacher, photographs, method="minmax"), photographs, **options)
     assert len(again.losses) == 2
     with pytest.raises(kyb.ArgumentError, match=r"it is of another run, which differs in epochs\. "):
-        distill(teacher, kyb.quantize_aware(teacher, photographs), photographs, **options | {"epochs": 2})
+        distill(
+            teacher, kyb.quantize_aware(teacher, photographs, method="minmax"), photographs, **options | {"epochs": 2}
+        )
     with pytest.raises(kyb.ArgumentError, match=r"which differs in images\. "):
-        distill(teacher, kyb.quantize_aware(teacher, photographs), photographs[::-1], **options)
+        distill(teacher, kyb.quantize_aware(teacher, photographs, method="minmax"), photographs[::-1], **options)
     clipped = kyb.quantize_aware(teacher, photographs, method="mse")
     with pytest.raises(kyb.ArgumentError, match=r"which differs in the student's first weights or ranges\. "):
         distill(teacher, clipped, photographs, **options)
-    student = kyb.quantize_aware(teacher, photographs)
+    student = kyb.quantize_aware(teacher, photographs, method="minmax")
     other = keras.models.clone_model(teacher)  # other weights
     with pytest.raises(kyb.ArgumentError, match=r"which differs in teacher\. "):
         distill(other, student, photographs, **options)
@@ -117,7 +119,7 @@ def test_learned_ranges_undo_what_wrong_images_did(teacher, photographs, tmp_pat
     wrong = dataclasses.replace(right, ranges={**right.ranges, **halved})
     losses = {}
     for learn in (False, True):
-        student = kyb.quantize_aware(teacher, wrong, learn_ranges=learn)
+        student = kyb.quantize_aware(teacher, wrong, learn_ranges=learn, method="minmax")
         options = {"epochs": 10, "batch_size": 4, "patience": 10, "learning_rate": 1e-4, "quiet": True}
         losses[learn] = distill(teacher, student, photographs, **options).held_out
     assert losses[True][0] == pytest.approx(losses[False][0], rel=0.02)

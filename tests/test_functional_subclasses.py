@@ -71,7 +71,7 @@ def test_nested_in_a_functional_model(model, images):
 
 def test_every_exporter_takes_it(model, images, photographs, tmp_path):
     wanted = run(model, images)
-    tflite = kyb.export_tflite(model, tmp_path / "a.tflite", precision="int8", calibration=photographs)
+    tflite = kyb.export_tflite(model, tmp_path / "a.tflite", precision="int8", calibration=photographs, method="minmax")
     assert set(tflite.manifest["outputs"]) == {"small", "large"}
     assert least_snr(wanted, LiteModel(tflite.path)(images)) > 15
     onnx = kyb.export_onnx(model, tmp_path / "a.onnx")
@@ -81,7 +81,7 @@ def test_every_exporter_takes_it(model, images, photographs, tmp_path):
 
 
 def test_quantization_aware_training_takes_it(model, images, photographs):
-    aware = kyb.quantize_aware(model, photographs)
+    aware = kyb.quantize_aware(model, photographs, method="minmax")
     assert list(aware.output) == list(model.output)
     assert least_snr(run(model, images), run(aware, images)) > 15
 

@@ -27,7 +27,7 @@ def model(photographs):
 
 @pytest.fixture(scope="module")
 def plan(model, photographs):
-    return kyb.quantization.plan(model, photographs)
+    return kyb.quantization.plan(model, photographs, method="minmax")
 
 
 def chosen(model, *names):

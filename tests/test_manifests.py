@@ -89,7 +89,7 @@ def test_the_batch_is_that_of_the_file(tmp_path):
 def test_an_original_s_convention_is_in_the_file(tmp_path, photographs, taken):
     model = small(taken)
     artifact = kyb.export_tflite(
-        model, tmp_path / "a.tflite", precision="int8", calibration=photographs[:, :SIDE, :SIDE]
+        model, tmp_path / "a.tflite", precision="int8", calibration=photographs[:, :SIDE, :SIDE], method="minmax"
     )
     manifest, entry = artifact.manifest, artifact.manifest["input"]
     assert manifest["preprocessing"] == taken.describe()
@@ -104,8 +104,8 @@ def test_mean_and_deviation_in_the_graph_are_one_integer_operator(tmp_path, phot
     scale, offset = MEAN.standardization()
     model = small(before=[L.Rescaling(scale, offset, name="normalization")])
     calibration = photographs[:, :SIDE, :SIDE]
-    trained = kyb.export_tflite(kyb.quantize_aware(model, calibration), tmp_path / "b.tflite")
-    posted = kyb.export_tflite(model, tmp_path / "a.tflite", precision="int8", calibration=calibration)
+    trained = kyb.export_tflite(kyb.quantize_aware(model, calibration, method="minmax"), tmp_path / "b.tflite")
+    posted = kyb.export_tflite(model, tmp_path / "a.tflite", precision="int8", calibration=calibration, method="minmax")
     for artifact in (trained, posted):
         operators = artifact.manifest["operators"]
         assert (operators["DEPTHWISE_CONV_2D"], operators["CONV_2D"]) == (1, 2)

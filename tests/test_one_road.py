@@ -48,7 +48,9 @@ def ratio(told):
     ],
 )
 def test_what_a_plan_does_not_know_is_exported_all_the_same(layer, source, images, tmp_path, recwarn):
-    artifact = kyb.export_tflite(network(layer), tmp_path / "m.tflite", precision="int8", calibration=images)
+    artifact = kyb.export_tflite(
+        network(layer), tmp_path / "m.tflite", precision="int8", calibration=images, method="minmax"
+    )
     assert {kind for operator in operators(artifact.path) for kind in operator.kinds} <= {"INT8", "INT32"}
     ranges = artifact.manifest["ranges"]
     told = [str(warning.message) for warning in recwarn if "ranges of the TFLite converter" in str(warning.message)]
@@ -67,7 +69,7 @@ def test_what_a_plan_does_not_know_is_exported_all_the_same(layer, source, image
 def test_what_has_no_integer_form_is_refused(images, tmp_path):
     model = network(keras.layers.LayerNormalization())
     with pytest.raises(kyb.ExportError, match="operators that stay float in int8: NEG"):
-        kyb.export_tflite(model, tmp_path / "m.tflite", precision="int8", calibration=images)
+        kyb.export_tflite(model, tmp_path / "m.tflite", precision="int8", calibration=images, method="minmax")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -90,19 +92,19 @@ def test_a_plan_or_its_file_is_calibration_too(images, tmp_path):
     assert len({artifact.path.read_bytes() for artifact in (*files.values(), aware)}) == 1
     assert [artifact.manifest["ranges"]["from"] for artifact in (files["file"], aware)] == ["plan", "model"]
     assert files["plan"].manifest["ranges"] == {"from": "plan", "method": "mse", "images": 16}
-    minmax = kyb.export_tflite(model, tmp_path / "minmax.tflite", precision="int8", calibration=images)
+    minmax = kyb.export_tflite(model, tmp_path / "minmax.tflite", precision="int8", calibration=images, method="minmax")
     assert minmax.path.read_bytes() != aware.path.read_bytes()
 
 
 def test_the_manifest_names_what_the_file_was_compared_with(images, tmp_path):
     model = network()
-    post = kyb.export_tflite(model, tmp_path / "post.tflite", precision="int8", calibration=images)
+    post = kyb.export_tflite(model, tmp_path / "post.tflite", precision="int8", calibration=images, method="minmax")
     assert post.manifest == json.loads((tmp_path / "post.tflite.json").read_text())
     own, simulated = post.manifest["agreement"], post.manifest["fake_quantized_agreement"]
     assert (own["reference"], own["least_snr_db"]) == ("model", 3.0)
     assert (simulated["reference"], simulated["least_snr_db"]) == ("fake-quantized model", 20.0)
     assert ratio(simulated) > ratio(own) + 3
-    aware = kyb.export_tflite(kyb.quantize_aware(model, images), tmp_path / "aware.tflite").manifest
+    aware = kyb.export_tflite(kyb.quantize_aware(model, images, method="minmax"), tmp_path / "aware.tflite").manifest
     assert (aware["agreement"]["reference"], aware["agreement"]["least_snr_db"]) == ("fake-quantized model", 20.0)
     assert "fake_quantized_agreement" not in aware
     beside = aware["float_agreement"]
@@ -123,20 +125,20 @@ def test_a_file_that_does_not_compute_as_its_fake_quantized_model_is_an_error(im
 
     monkeypatch.setattr(tflite, "convert", wrong)
     with pytest.raises(kyb.ExportError, match=r"m.tflite does not follow the fake-quantized model: P3 1\d\.\d dB"):
-        kyb.export_tflite(network(), tmp_path / "m.tflite", precision="int8", calibration=images)
+        kyb.export_tflite(network(), tmp_path / "m.tflite", precision="int8", calibration=images, method="minmax")
     assert list(tmp_path.iterdir()) == []
 
 
 def test_bad_combinations(images, tmp_path):
     model = network()
-    aware = kyb.quantize_aware(model, images)
+    aware = kyb.quantize_aware(model, images, method="minmax")
     with pytest.raises(kyb.ArgumentError, match=r"unknown method: 'ms'; did you mean 'mse'\?"):
         kyb.export_tflite(model, tmp_path / "m.tflite", precision="int8", calibration=images, method="ms")
     with pytest.raises(kyb.ArgumentError, match=r"calibration, method, input_type, keep_float and outputs go with"):
         kyb.export_tflite(model, tmp_path / "m.tflite", method="mse")
     with pytest.raises(kyb.ArgumentError, match="its ranges are its own; leave out precision, calibration and method"):
         kyb.export_tflite(aware, tmp_path / "m.tflite", method="mse")
-    plan = kyb.quantization.plan(model, images)
+    plan = kyb.quantization.plan(model, images, method="minmax")
     with pytest.raises(kyb.ArgumentError, match="a plan has its method; leave out method"):
         kyb.export_tflite(model, tmp_path / "m.tflite", precision="int8", calibration=plan, method="mse")
     assert list(tmp_path.iterdir()) == []
@@ -161,7 +163,9 @@ def test_float_outputs_cost_one_dequantize_and_change_no_value(images, tmp_path,
 
 def test_outputs_have_two_types(images, tmp_path):
     with pytest.raises(kyb.ArgumentError, match=r"unknown outputs: 'float16'"):
-        kyb.export_tflite(network(), tmp_path / "m.tflite", precision="int8", calibration=images, outputs="float16")
+        kyb.export_tflite(
+            network(), tmp_path / "m.tflite", precision="int8", calibration=images, method="minmax", outputs="float16"
+        )
 
 
 def test_the_bound_of_a_network_that_amplifies_every_step():

@@ -41,20 +41,20 @@ def refused(error, model, folder, **options) -> str:
 
 @pytest.mark.parametrize("missing", ["images", "middle", "end"])
 def test_a_plan_without_a_tensor(model, pixels, tmp_path, missing):
-    plan = kyb.quantization.plan(model, pixels)
+    plan = kyb.quantization.plan(model, pixels, method="minmax")
     tensors = {name: group for name, group in plan.tensors.items() if name != missing}
     found = refused(kyb.CalibrationError, model, tmp_path, calibration=dataclasses.replace(plan, tensors=tensors))
     assert f"the plan for 'small' has no tensor '{missing}'" in found
 
 
 def test_a_plan_without_a_kernel(model, pixels, tmp_path):
-    plan = kyb.quantization.plan(model, pixels)
+    plan = kyb.quantization.plan(model, pixels, method="minmax")
     found = refused(kyb.CalibrationError, model, tmp_path, calibration=dataclasses.replace(plan, kernels={}))
     assert "has no kernel 'first' of this size" in found
 
 
 def test_a_symmetric_file_of_an_asymmetric_plan(model, pixels, tmp_path):
-    plan = kyb.quantization.plan(model, pixels)
+    plan = kyb.quantization.plan(model, pixels, method="minmax")
     found = refused(kyb.ArgumentError, model, tmp_path, calibration=plan, scheme="symmetric")
     assert "the plan for 'small' is not symmetric; make it by plan(…, symmetric=True)" in found
 
@@ -77,7 +77,7 @@ def test_an_opset_without_scales_a_channel(model, pixels, tmp_path, opset):
 
 
 def test_the_saved_model_of_a_fake_quantized_network_is_float_and_says_so(model, pixels, tmp_path):
-    aware = kyb.quantize_aware(model, pixels)
+    aware = kyb.quantize_aware(model, pixels, method="minmax")
     options = {"signatures": ("serving_default",), "batch_sizes": (1,)}
     manifest = kyb.export_saved_model(aware, tmp_path / "aware", **options).manifest
     assert (manifest["precision"], manifest["fake_quantized"]) == ("float32", True)

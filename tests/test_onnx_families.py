@@ -28,7 +28,7 @@ carries it to every cell, and random weights amplify it."""
 def test_every_family_in_integers(name, activation, photographs, tmp_path):
     """Nothing is computed in float, and the integers are those of TFLite where LiteRT computes as the plan says."""
     model = small(name, activation, photographs)
-    plan = kyb.quantization.plan(model, photographs)
+    plan = kyb.quantization.plan(model, photographs, method="minmax")
     file = kyb.export_onnx(model, tmp_path / "m.onnx", precision="int8", calibration=plan)
     found = optimized(file.path, tmp_path)
     assert found["QLinearConv"] == file.manifest["operators"]["Conv"]

@@ -35,13 +35,15 @@ def network(attention: bool) -> keras.Model:
 
 @pytest.fixture(scope="module")
 def convolutional(images):
-    return kyb.quantize_aware(network(False), images)
+    return kyb.quantize_aware(network(False), images, method="minmax")
 
 
 def test_kinds(convolutional, images):
     assert kind_of(convolutional, GRIDS) == "convolutional"
-    assert kind_of(kyb.quantize_aware(network(True), images), GRIDS) == "attention"
-    assert kind_of(kyb.quantize_aware(network(False), images, learn_ranges=True), GRIDS) == "approximate"
+    assert kind_of(kyb.quantize_aware(network(True), images, method="minmax"), GRIDS) == "attention"
+    assert (
+        kind_of(kyb.quantize_aware(network(False), images, learn_ranges=True, method="minmax"), GRIDS) == "approximate"
+    )
     assert kind_of(with_reduced_kernels(convolutional), GRIDS) == "approximate"
     assert kind_of(convolutional, {"P3": Grid(0.5, 0, np.dtype(np.int8))}) == "approximate"
 

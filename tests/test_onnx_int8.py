@@ -89,7 +89,7 @@ def test_zero_points_are_those_of_tflite_plus_128(relu6):
 
 def test_a_symmetric_model_has_zero_points_of_0_and_the_integers_of_tflite(relu6, tmp_path, digits_example):
     images = digits_example[0].make_digits(64, seed=1000, training=True).images
-    aware = kyb.quantize_aware(relu6.model, images, symmetric=True)
+    aware = kyb.quantize_aware(relu6.model, images, symmetric=True, method="minmax")
     file = kyb.export_onnx(aware, tmp_path / "s.onnx", scheme="symmetric", layout="nhwc")
     graph = Graph(onnx.load(file.path).graph)
     for node in (*graph.of("QuantizeLinear"), *graph.of("DequantizeLinear")):

@@ -23,7 +23,7 @@ def v8(photographs):
 
 
 def test_raw_integers_at_the_ends(v8, photographs, tmp_path):
-    plan = kyb.quantization.plan(v8, photographs)
+    plan = kyb.quantization.plan(v8, photographs, method="minmax")
     options = {"precision": "int8", "calibration": plan, "layout": "nchw"}
     real = kyb.export_onnx(v8, tmp_path / "real.onnx", **options)
     raw = kyb.export_onnx(v8, tmp_path / "raw.onnx", io="int8", **options)
@@ -42,7 +42,7 @@ def test_raw_integers_at_the_ends(v8, photographs, tmp_path):
 
 
 def test_kernels_of_7_bits_cannot_overflow_16(v8, photographs, tmp_path):
-    plan = kyb.quantization.plan(v8, photographs)
+    plan = kyb.quantization.plan(v8, photographs, method="minmax")
     options = {"precision": "int8", "calibration": plan}
     file = kyb.export_onnx(v8, tmp_path / "7.onnx", reduce_range=True, **options)
     graph = Graph(onnx.load(file.path).graph)
@@ -63,7 +63,9 @@ def test_kernels_of_7_bits_cannot_overflow_16(v8, photographs, tmp_path):
 
 @pytest.mark.parametrize("opset", [13, 21])
 def test_opsets_and_metadata(v8, photographs, tmp_path, opset):
-    file = kyb.export_onnx(v8, tmp_path / "m.onnx", precision="int8", calibration=photographs, opset=opset)
+    file = kyb.export_onnx(
+        v8, tmp_path / "m.onnx", precision="int8", calibration=photographs, method="minmax", opset=opset
+    )
     proto = onnx.load(file.path)
     assert {entry.domain: entry.version for entry in proto.opset_import}[""] == opset
     found = json.loads({entry.key: entry.value for entry in proto.metadata_props}["quantization"])
@@ -120,13 +122,13 @@ def test_a_file_that_is_steps_away_is_not_published(v8, photographs, tmp_path, m
     with pytest.raises(
         kyb.ExportError, match=r"m.onnx does not follow the fake-quantized model: of its values P3 \d+%"
     ):
-        kyb.export_onnx(v8, tmp_path / "m.onnx", precision="int8", calibration=photographs)
+        kyb.export_onnx(v8, tmp_path / "m.onnx", precision="int8", calibration=photographs, method="minmax")
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("layout", ["nhwc", "nchw"])
 def test_the_report_of_an_onnx_file_is_that_of_the_tflite_file(v8, photographs, tmp_path, layout):
-    plan = kyb.quantization.plan(v8, photographs)
+    plan = kyb.quantization.plan(v8, photographs, method="minmax")
     options = {"precision": "int8", "calibration": plan}
     file = kyb.export_onnx(v8, tmp_path / "a.onnx", layout=layout, **options)
     lite = kyb.export_tflite(v8, tmp_path / "a.tflite", **options)

@@ -17,7 +17,7 @@ def files(photographs, tmp_path_factory):
     """A file in each form."""
     folder = tmp_path_factory.mktemp("rules")
     model = small("v8-n", "relu6", photographs)
-    plan = kyb.quantization.plan(model, photographs, symmetric=True)
+    plan = kyb.quantization.plan(model, photographs, symmetric=True, method="minmax")
     plan.save(folder / "plan.json")
     kyb.save_weights(model, folder / "w.weights.h5")
     command = (

@@ -72,7 +72,7 @@ def test_it_is_there_after(road, backbone, tmp_path):
 
 
 def test_it_is_there_after_quantization(backbone, photographs, tmp_path):
-    aware = kyb.quantize_aware(backbone, photographs)
+    aware = kyb.quantize_aware(backbone, photographs, method="minmax")
     assert kyb.get_provenance(aware) == STRICT
     assert kyb.get_provenance(saved(aware, tmp_path)) == STRICT
 

@@ -200,7 +200,7 @@ def test_groups_reach_through_a_users_neck(photographs):
     head = keras.layers.Conv2D(8, 1, activation="sigmoid", name="head")(part)
     flat = keras.layers.Reshape((-1, 8), name="flat")(head)
     model = settled(keras.Model(images, {"scores": flat}), np.float32(photographs) / 255)
-    plan = kyb.quantization.plan(model, photographs)
+    plan = kyb.quantization.plan(model, photographs, method="minmax")
     assert plan.tensors["joined"] == plan.tensors["up"] == plan.tensors["spp.cv2.act"] == plan.tensors["stage4.cv2.act"]
     assert plan.tensors["head"] == "head"
     assert plan.tensors["flat"] == "head.sigmoid"
@@ -212,4 +212,4 @@ def test_an_unknown_layer_is_named(photographs):
     x = keras.layers.Conv2D(4, 3)(images)
     model = keras.Model(images, keras.layers.LayerNormalization(name="odd.one")(x))
     with pytest.raises(kyb.GraphError, match=r"layer 'odd.one': quantization does not know LayerNormalization"):
-        kyb.quantization.plan(model, photographs)
+        kyb.quantization.plan(model, photographs, method="minmax")

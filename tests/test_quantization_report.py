@@ -80,7 +80,9 @@ def test_a_fake_quantized_model_is_compared_with_its_own_weights(model, plan, ph
 
 def test_the_file_of_another_model_is_refused(model, photographs, tmp_path):
     other = small("v8-n", "relu6", photographs)
-    file = kyb.export_tflite(other, tmp_path / "other.tflite", precision="int8", calibration=photographs)
+    file = kyb.export_tflite(
+        other, tmp_path / "other.tflite", precision="int8", calibration=photographs, method="minmax"
+    )
     with pytest.raises(kyb.ArgumentError, match=r"no tensor that is called like a layer of|is none of"):
         report(model, file.path, photographs)
 

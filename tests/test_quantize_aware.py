@@ -28,9 +28,11 @@ MATRIX = [(name, activation) for name in SMALLEST for activation in ("relu6", No
 def check_variant(name, activation, photographs, folder):
     """What holds for every network: the file of a calibrated model is that of post-training quantization."""
     model = small(name, activation, photographs)
-    aware = kyb.quantize_aware(model, photographs)
+    aware = kyb.quantize_aware(model, photographs, method="minmax")
     ours = kyb.export_tflite(aware, folder / "ours.tflite")
-    theirs = kyb.export_tflite(model, folder / "theirs.tflite", precision="int8", calibration=photographs)
+    theirs = kyb.export_tflite(
+        model, folder / "theirs.tflite", precision="int8", calibration=photographs, method="minmax"
+    )
     assert ours.manifest["operators"] == theirs.manifest["operators"]
     assert not {"QUANTIZE", "DEQUANTIZE"} & set(ours.manifest["operators"])
     assert element_types(ours.path) <= {"INT8", "INT32"}
@@ -83,12 +85,12 @@ def model(photographs):
 
 @pytest.fixture(scope="module")
 def aware(model, photographs):
-    return kyb.quantize_aware(model, photographs)
+    return kyb.quantize_aware(model, photographs, method="minmax")
 
 
 def test_the_source_is_left_untouched_and_refused_twice(aware, photographs, tmp_path):
     with pytest.raises(kyb.ArgumentError, match="is fake-quantized already"):
-        kyb.quantize_aware(aware, photographs)
+        kyb.quantize_aware(aware, photographs, method="minmax")
     with pytest.raises(kyb.ArgumentError, match="its file is int8"):
         kyb.export_tflite(aware, tmp_path / "x.tflite", precision="float16")
     assert list(tmp_path.iterdir()) == []
@@ -96,7 +98,7 @@ def test_the_source_is_left_untouched_and_refused_twice(aware, photographs, tmp_
 
 
 def test_it_trains_saves_and_loads(model, photographs, tmp_path):
-    aware = kyb.quantize_aware(model, photographs)
+    aware = kyb.quantize_aware(model, photographs, method="minmax")
     images = np.float32(photographs[:4]) / 255
     targets = {level: features * 0.8 for level, features in run(model, images).items()}
     aware.compile(keras.optimizers.Adam(1e-4), loss=dict.fromkeys(targets, "mse"))
@@ -114,7 +116,7 @@ def test_it_trains_saves_and_loads(model, photographs, tmp_path):
 
 
 def test_learned_ranges_move_but_fixed_ones_do_not(photographs):
-    aware = kyb.quantize_aware(small("v8-n", "silu", photographs), photographs, learn_ranges=True)
+    aware = kyb.quantize_aware(small("v8-n", "silu", photographs), photographs, learn_ranges=True, method="minmax")
     quants = {layer.name: layer for layer in aware.layers if isinstance(layer, FakeQuant)}
     assert quants["images.quant"].shift is None
     assert quants["stem.act.sigmoid.quant"].shift is None
@@ -124,7 +126,7 @@ def test_learned_ranges_move_but_fixed_ones_do_not(photographs):
 def test_it_trains_under_a_distribution_strategy(model, photographs):
     strategy = tf.distribute.MirroredStrategy(["CPU:0"])
     with strategy.scope():
-        aware = kyb.quantize_aware(model, photographs)
+        aware = kyb.quantize_aware(model, photographs, method="minmax")
         aware.compile(keras.optimizers.Adam(1e-4), loss=dict.fromkeys(aware.output, "mse"))
     targets = run(model, np.float32(photographs[:2]) / 255)
     history = aware.fit(np.float32(photographs[:2]) / 255, targets, batch_size=2, verbose=0)
@@ -132,11 +134,11 @@ def test_it_trains_under_a_distribution_strategy(model, photographs):
 
 
 def test_a_plan_can_be_given_and_must_fit(model, photographs, tmp_path):
-    plan = kyb.quantization.plan(model, photographs)
+    plan = kyb.quantization.plan(model, photographs, method="minmax")
     plan.save(tmp_path / "plan.json")
     images = np.float32(photographs[:2]) / 255
     from_plan = run(kyb.quantize_aware(model, tmp_path / "plan.json"), images)
-    for level, features in run(kyb.quantize_aware(model, photographs), images).items():
+    for level, features in run(kyb.quantize_aware(model, photographs, method="minmax"), images).items():
         np.testing.assert_array_equal(from_plan[level], features)
     with pytest.raises(kyb.CalibrationError, match=r"the plan for 'v8-n' has no"):
         kyb.quantize_aware(kyb.v8("s", activation="relu6", input_shape=(64, 64, 3)), plan)
@@ -181,11 +183,11 @@ def test_ties_of_sums_are_rounded_up():
 
 
 def test_learned_ranges_leave_biases_and_sums_exact(photographs):
-    aware = kyb.quantize_aware(small("v8-n", "relu6", photographs), photographs, learn_ranges=True)
+    aware = kyb.quantize_aware(small("v8-n", "relu6", photographs), photographs, learn_ranges=True, method="minmax")
     assert not any(isinstance(layer, RoundedAdd) for layer in aware.layers)
     steps = {layer.name: layer.input_step for layer in aware.layers if isinstance(layer, QuantizedConv2D)}
     assert {name for name, step in steps.items() if step} == {"stem.conv"}  # the images' range is never learned
-    fixed = kyb.quantize_aware(small("v8-n", "relu6", photographs), photographs)
+    fixed = kyb.quantize_aware(small("v8-n", "relu6", photographs), photographs, method="minmax")
     assert all(layer.input_step for layer in fixed.layers if isinstance(layer, QuantizedConv2D))
 
 

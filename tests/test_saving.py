@@ -13,7 +13,7 @@ from keras_yolo_backbones.graph.running import run
 
 def test_attention_and_fake_quantization_open_in_a_new_process(photographs, tmp_path):
     model = small("v11-n", None, photographs)
-    aware = kyb.quantize_aware(model, photographs)
+    aware = kyb.quantize_aware(model, photographs, method="minmax")
     images = np.float32(photographs[:2]) / 255
     np.save(tmp_path / "images.npy", images)
     for name, one in (("model", model), ("aware", aware)):

@@ -101,12 +101,12 @@ def test_the_gradient_is_that_of_the_exact_layer():
 
 
 def test_other_forms_hold_the_plain_layers(network, images):
-    aware = kyb.quantize_aware(network, images)
+    aware = kyb.quantize_aware(network, images, method="minmax")
     for form in (integer_form(aware), float_form(aware), marked(aware)):
         kinds = {type(layer) for layer in form.layers}
         assert kinds >= set(SIMULATED)
         assert not kinds & set(SIMULATED.values())
     np.testing.assert_allclose(run(float_form(aware), images)["nine"], run(network, images)["nine"], atol=1e-6)
-    learned = kyb.quantize_aware(network, images, learn_ranges=True)
+    learned = kyb.quantize_aware(network, images, learn_ranges=True, method="minmax")
     assert not {type(layer) for layer in learned.layers} & set(SIMULATED.values())
     assert unrounded(aware.get_layer("leaky")).negative_slope == pytest.approx(0.1)

@@ -96,7 +96,9 @@ def test_it_fuses_and_costs_four_times_as_much(wide):
 
 def test_it_becomes_an_int8_file(tmp_path, wide, photographs):
     images = photographs[:, :SIDE, :SIDE]
-    manifest = kyb.export_tflite(wide, tmp_path / "m.tflite", precision="int8", calibration=images).manifest
+    manifest = kyb.export_tflite(
+        wide, tmp_path / "m.tflite", precision="int8", calibration=images, method="minmax"
+    ).manifest
     assert [(name, entry["stride"]) for name, entry in manifest["outputs"].items()] == [
         ("P2", 4),
         ("P3", 8),
@@ -131,7 +133,7 @@ def test_it_becomes_a_saved_model(tmp_path, wide):
 @pytest.mark.slow
 def test_it_trains_as_int8_will_compute_it(tmp_path, wide, photographs):
     images = photographs[:8, :SIDE, :SIDE]
-    aware = kyb.quantize_aware(wide, images)
+    aware = kyb.quantize_aware(wide, images, method="minmax")
     aware.compile(keras.optimizers.Adam(1e-4), dict.fromkeys(STRIDES, "mse"))
     inputs = np.float32(images) / 255
     targets = {level: value.numpy() * 0.8 for level, value in wide(inputs).items()}

@@ -26,14 +26,15 @@ def files(tmp_path_factory, model, photographs):
             model,
             folder / f"{precision}.tflite",
             precision=precision,
-            calibration=photographs if precision == "int8" else None,
+            calibration=photographs if precision.startswith("int") else None,
+            method="minmax" if precision == "int8" else None,
         )
         for precision in tflite.PRECISIONS
     }
 
 
 @pytest.mark.parametrize(
-    ("precision", "least"), [("float32", 100.0), ("float16", 34.0), ("dynamic", 12.0), ("int8", 6.0)]
+    ("precision", "least"), [("float32", 100.0), ("float16", 34.0), ("dynamic", 12.0), ("int8", 6.0), ("int16x8", 15.0)]
 )
 def test_follows_the_model(files, precision, least):
     """Random weights amplify every rounding through the depth; trained ones follow some 15 dB closer."""
@@ -43,7 +44,7 @@ def test_follows_the_model(files, precision, least):
 
 def test_smaller_precisions_are_smaller_files(files):
     weights = 5_070_000
-    for precision, bytes_each in (("float32", 4), ("float16", 2), ("dynamic", 1), ("int8", 1)):
+    for precision, bytes_each in (("float32", 4), ("float16", 2), ("dynamic", 1), ("int8", 1), ("int16x8", 1)):
         assert files[precision].size == pytest.approx(weights / 4 * bytes_each, rel=0.1)
 
 
@@ -52,6 +53,23 @@ def test_int8_operators(files):
     assert inventory(path) == RELU6_OPERATORS
     kinds = {kind for operator in operators(path) for kind in operator.kinds}
     assert kinds == {"INT8", "INT32"}
+
+
+def test_int16x8_operators(files, model, photographs, tmp_path):
+    """Nothing stays float: int8 kernels, int16 activations, int64 biases."""
+    file = files["int16x8"]
+    assert {kind for operator in operators(file.path) for kind in operator.kinds} == {"INT8", "INT16", "INT64"}
+    found = {operator.name: operator.kinds for operator in operators(file.path)}
+    assert set(found["CONV_2D"]) == {"INT8", "INT16", "INT64"}
+    assert file.manifest["input"]["dtype"] == "int16"
+    for level in ("P3", "P4", "P5"):
+        ratios = [files[kind].manifest["agreement"][level]["snr_db"] for kind in ("int16x8", "int8")]
+        assert ratios[0] > ratios[1] + 3
+    refused = {"method": "auto", "keep_float": ["stem"], "outputs": "int8", "calibration": None}
+    for option, value in refused.items():
+        options = {"calibration": photographs} | {option: value}
+        with pytest.raises(kyb.ArgumentError):
+            kyb.export_tflite(model, tmp_path / "m.tflite", precision="int16x8", **options)
 
 
 def test_activation_and_batch_norm_are_fused_into_the_convolutions(files):
@@ -79,7 +97,7 @@ def test_names_types_and_input_range(files):
 @pytest.mark.parametrize(("input_type", "extra"), [("uint8", {"QUANTIZE": 1}), ("float32", {"QUANTIZE": 1})])
 def test_other_input_types_cost_one_operator(tmp_path, model, photographs, files, input_type, extra):
     artifact = kyb.export_tflite(
-        model, tmp_path / "m.tflite", precision="int8", calibration=photographs, input_type=input_type
+        model, tmp_path / "m.tflite", precision="int8", calibration=photographs, method="minmax", input_type=input_type
     )
     assert inventory(artifact.path) == RELU6_OPERATORS | extra
     assert artifact.manifest["input"]["dtype"] == input_type
@@ -104,7 +122,9 @@ def test_outputs_are_not_shuffled(files, model, photographs):
 
 def test_silu_stays_integer(tmp_path, photographs):
     model = disturbed(kyb.v8("n", input_shape=(SIDE, SIDE, 3)))
-    path = kyb.export_tflite(model, tmp_path / "m.tflite", precision="int8", calibration=photographs).path
+    path = kyb.export_tflite(
+        model, tmp_path / "m.tflite", precision="int8", calibration=photographs, method="minmax"
+    ).path
     assert inventory(path) == RELU6_OPERATORS | {"LOGISTIC": 31, "MUL": 31}
 
 
@@ -132,7 +152,9 @@ def test_manifest(files):
 
 def test_a_model_that_rescales_takes_bytes_as_they_are(tmp_path, photographs):
     model = disturbed(kyb.v8("n", activation="relu6", include_rescaling=True, input_shape=(SIDE, SIDE, 3)))
-    artifact = kyb.export_tflite(model, tmp_path / "m.tflite", precision="int8", calibration=photographs)
+    artifact = kyb.export_tflite(
+        model, tmp_path / "m.tflite", precision="int8", calibration=photographs, method="minmax"
+    )
     assert artifact.manifest["preprocessing"]["range"] == [0, 255.0]
     assert artifact.manifest["preprocessing"]["divide_pixels_by"] == 1
     assert artifact.manifest["input"]["scale"] == pytest.approx(1, rel=1e-6)
@@ -146,7 +168,9 @@ def test_backbone_with_neck_and_head(tmp_path, photographs):
     merged = keras.layers.Concatenate()([top, backbone.output["P4"]])
     boxes = keras.layers.Conv2D(5, 1, name="predict")(merged)
     model = disturbed(keras.Model(backbone.input, {"boxes": boxes, "P3": backbone.output["P3"]}))
-    artifact = kyb.export_tflite(model, tmp_path / "detector.tflite", precision="int8", calibration=photographs)
+    artifact = kyb.export_tflite(
+        model, tmp_path / "detector.tflite", precision="int8", calibration=photographs, method="minmax"
+    )
     assert artifact.manifest["outputs"]["boxes"]["shape"] == [4, 4, 5]
     assert LiteModel(artifact.path)(photographs[:1] / np.float32(255))["boxes"].shape == (1, 4, 4, 5)
     assert inventory(artifact.path)["RESIZE_NEAREST_NEIGHBOR"] == 1

@@ -70,7 +70,9 @@ def test_the_memory_of_a_file(tmp_path):
 
 @needs_micro
 def test_int8_memory_is_known_before_the_export(model, photographs, tmp_path):
-    artifact = kyb.export_tflite(model, tmp_path / "v8.tflite", precision="int8", calibration=photographs)
+    artifact = kyb.export_tflite(
+        model, tmp_path / "v8.tflite", precision="int8", calibration=photographs, method="minmax"
+    )
     need, found = predicted_memory(model), artifact.manifest["memory"]
     assert {key: need[key] for key in ("activations", "arena")} == {key: found[key] for key in ("activations", "arena")}
     assert need["weights"] == pytest.approx(found["weights"], rel=0.02)

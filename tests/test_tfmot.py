@@ -59,15 +59,15 @@ def test_a_layer_without_twin_is_named(photographs):
     with pytest.raises(kyb.GraphError, match=r"layer '.*scores' \(MatMul\) has no twin in tf_keras"):
         kyb.to_tf_keras(model)
     with pytest.raises(kyb.GraphError, match=r'\(MatMul\) has no twin .* engine="keras"'):
-        kyb.quantize_aware(model, photographs, engine="tfmot")
+        kyb.quantize_aware(model, photographs, engine="tfmot", method="minmax")
 
 
 def test_both_engines_give_the_same_file(model, photographs, tmp_path):
     legacy = os.environ.get("TF_USE_LEGACY_KERAS")
-    twin = kyb.quantize_aware(model, photographs, engine="tfmot")
+    twin = kyb.quantize_aware(model, photographs, engine="tfmot", method="minmax")
     assert os.environ.get("TF_USE_LEGACY_KERAS") == legacy
     theirs = kyb.export_tflite(twin, tmp_path / "tfmot.tflite")
-    ours = kyb.export_tflite(kyb.quantize_aware(model, photographs), tmp_path / "keras.tflite")
+    ours = kyb.export_tflite(kyb.quantize_aware(model, photographs, method="minmax"), tmp_path / "keras.tflite")
     for key in ("operators", "input", "outputs"):
         assert theirs.manifest[key] == ours.manifest[key]
     assert element_types(theirs.path) == {"INT8", "INT32"}
@@ -80,7 +80,7 @@ def test_both_engines_give_the_same_file(model, photographs, tmp_path):
 def test_the_tfmot_engine_trains(model, photographs, images):
     import tf_keras
 
-    twin = kyb.quantize_aware(model, photographs, engine="tfmot")
+    twin = kyb.quantize_aware(model, photographs, engine="tfmot", method="minmax")
     targets = {level: features * 0.8 for level, features in run(model, images).items()}
     twin.compile(tf_keras.optimizers.Adam(1e-4), loss=dict.fromkeys(targets, "mse"))
     history = twin.fit(images, targets, epochs=3, batch_size=4, verbose=0).history["loss"]
@@ -89,9 +89,9 @@ def test_the_tfmot_engine_trains(model, photographs, images):
 
 def test_options_that_do_not_go_together(model, photographs):
     with pytest.raises(kyb.ArgumentError, match=r"unknown engine: 'tfmott'; did you mean 'tfmot'\?"):
-        kyb.quantize_aware(model, photographs, engine="tfmott")
+        kyb.quantize_aware(model, photographs, engine="tfmott", method="minmax")
     with pytest.raises(kyb.ArgumentError, match="learn_ranges goes with"):
-        kyb.quantize_aware(model, photographs, engine="tfmot", learn_ranges=True)
+        kyb.quantize_aware(model, photographs, engine="tfmot", learn_ranges=True, method="minmax")
 
 
 def test_the_twin_can_be_pruned(model, images):

@@ -58,7 +58,7 @@ def add(subparsers: argparse._SubParsersAction) -> None:
     integers = parser.add_argument_group("tflite and onnx")
     integers.add_argument("--precision", default="float32", help="float32, float16 (tflite), dynamic (tflite) or int8")
     integers.add_argument("--calibration", metavar="DIR", help="for int8: a folder of photographs, or a plan's .json")
-    integers.add_argument("--method", help="how int8 ranges are chosen: minmax (default), auto, percentile or mse")
+    integers.add_argument("--method", help="how int8 ranges are chosen: auto (default), minmax, percentile or mse")
     integers.add_argument(
         "--keep-float", nargs="+", default=[], metavar="LAYER", help="layers that stay float in an int8 file"
     )

@@ -27,7 +27,8 @@ SCHEMES = ("asymmetric", "symmetric")
 EXAMPLES = """\
 examples:
   kyb quantize v8-s --activation relu6 --weights my-v8s.weights.h5 --images photos/ --out build/
-  kyb quantize v8-s --weights my-v8s.weights.h5 --images photos/ --epochs 0 --method auto --out build/
+  kyb quantize v8-s --weights my-v8s.weights.h5 --images photos/ --epochs 0 --out build/
+  kyb quantize v8-s --weights my-v8s.weights.h5 --images photos/ --at-least-db 25 --out build/
   kyb quantize v8-s --weights my-v8s.weights.h5 --images photos/ --format tflite onnx --out build/
   kyb quantize v8-s --weights my-v8s.weights.h5 --images photos/ --keep-float stage5 'spp.cv?' --out build/
 """
@@ -50,7 +51,13 @@ def add(subparsers: argparse._SubParsersAction) -> None:
     parser.add_argument("--batch-size", type=int, default=8)
     parser.add_argument("--learning-rate", type=float, default=3e-5)
     parser.add_argument(
-        "--method", default="minmax", help="how ranges are chosen: minmax (default), auto, percentile or mse"
+        "--method", default="auto", help="how ranges are chosen: auto (default), minmax, percentile or mse"
+    )
+    parser.add_argument(
+        "--at-least-db",
+        type=float,
+        metavar="DB",
+        help="find the cheapest measures that keep every level above this; --epochs is the most tuning",
     )
     parser.add_argument("--learn-ranges", action="store_true", help="let tuning move the ranges of activations too")
     parser.add_argument(
@@ -84,6 +91,8 @@ def run(args: argparse.Namespace, console: Console) -> int:
         images = image_input(model)
         samples = calibration_images(args.images, shape=images.sized(None), preprocessing=images.preprocessing)
     stem = "-".join(filter(None, [args.model, args.activation])) + "-qat"
+    if args.at_least_db is not None:
+        return _search(args, console, model, samples, folder / stem)
     with working(console, f"planning on {len(samples)} images"):
         plan = quantization.plan(model, samples, method=args.method, symmetric=args.scheme == "symmetric")
         options = {"learn_ranges": args.learn_ranges, "keep_float": args.keep_float}
@@ -125,6 +134,46 @@ def _check_target(target: str, formats: list[str]) -> None:
     if "tflite" not in formats:
         raise ArgumentError(f"--target {target} is about TFLite files: add --format tflite, or leave it out.")
     check_target(target)
+
+
+def _search(args: argparse.Namespace, console: Console, model: keras.Model, samples: Calibration, stem: Path) -> int:
+    """Find the cheapest measures, write their file; 1 if the bound is not met."""
+    from keras_yolo_backbones.quantization import at_least
+
+    if args.keep_float or args.learn_ranges or args.scheme != "asymmetric" or args.format != ["tflite"]:
+        raise ArgumentError("--at-least-db chooses: leave out --keep-float, --learn-ranges, --scheme and --format.")
+    with working(console, f"looking for {args.at_least_db:g} dB on {len(samples)} images"):
+        found = at_least(model, samples, args.at_least_db, epochs=args.epochs, latency=_latency, quiet=True)
+    with working(console, "exporting"):
+        artifact = _export(found.model, "tflite", stem.with_name(f"{stem.name}.tflite"), args)
+    if importlib.util.find_spec("matplotlib"):
+        found.save_plot(stem.with_name(f"{stem.name}.budget.png"))
+    output = Console()
+    output.print(str(found), markup=False, highlight=False, soft_wrap=True)
+    output.print(artifact_table([artifact]))
+    return 0 if found.met else 1
+
+
+def _latency(aware: keras.Model) -> float:
+    """Median milliseconds of the file of a fake-quantized model through LiteRT."""
+    import statistics
+    import time
+
+    import numpy as np
+
+    from keras_yolo_backbones.export.tflite import export_tflite
+    from keras_yolo_backbones.files import scratch
+    from keras_yolo_backbones.litert import LiteModel
+
+    with scratch() as folder:
+        runner = LiteModel(export_tflite(aware, folder / "m.tflite", least_snr_db=-100).path)
+    image: np.ndarray = np.zeros((1, *runner.input_shape), np.float32)
+    times = []
+    for _ in range(9):
+        start = time.perf_counter()
+        runner(image)
+        times.append(1e3 * (time.perf_counter() - start))
+    return statistics.median(times)
 
 
 def _export(aware: keras.Model, format: str, path: Path, args: argparse.Namespace) -> Artifact:

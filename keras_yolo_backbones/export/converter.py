@@ -21,6 +21,8 @@ from keras_yolo_backbones.quantization.tfmot.engine import is_tfmot, tfmot_funct
 
 INPUT_TYPES = {"int8": tf.int8, "uint8": tf.uint8, "float32": tf.float32}
 OUTPUT_TYPES = {"int8": tf.int8, "float32": tf.float32}
+WIDE_TYPES = {"int16": tf.int16, "float32": tf.float32}
+"""Inputs and outputs of files with 16-bit activations."""
 
 
 class ConversionError(ExportError):
@@ -45,7 +47,7 @@ def convert(
         size: (height, width, channels).
         precision: as in `export_tflite`.
         samples: images from which the converter takes the ranges of a lowered model.
-        input_type: of an int8 file.
+        input_type: of an int8 or int16x8 file.
         outputs: the type of its outputs.
 
     Raises:
@@ -56,7 +58,7 @@ def convert(
     keeps_float = conversions(model)["float32"] > 0
     if is_tfmot(model):
         call = tfmot_function(model, spec)
-    elif precision == "int8":
+    elif precision in ("int8", "int16x8"):
         call = frozen_function(upsampling_as_resize(integer_form(model)), spec)
     else:
         call = frozen_function(deployable(model), spec)
@@ -70,9 +72,16 @@ def convert(
         if precision == "int8":
             converter.inference_input_type = INPUT_TYPES[input_type]
             converter.inference_output_type = tf.float32 if keeps_float else OUTPUT_TYPES[outputs]
+        if precision == "int16x8":
+            converter.inference_input_type, converter.inference_output_type = (
+                WIDE_TYPES[input_type],
+                WIDE_TYPES[outputs],
+            )
         if samples is not None:
             converter.representative_dataset = lambda: _representative(samples, name)
-            converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+            kinds = tf.lite.OpsSet
+            wide = kinds.EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8
+            converter.target_spec.supported_ops = [wide if precision == "int16x8" else kinds.TFLITE_BUILTINS_INT8]
         try:
             with warnings.catch_warnings():
                 warnings.filterwarnings("ignore", message=r"\s*Warning: tf.lite.Interpreter is deprecated")
@@ -111,7 +120,10 @@ def check_integer(listed: list[Operator], input_type: str, inside: dict[str, int
         ConversionError: an operator is float, or converts where none should.
     """
     names = [operator.name for operator in listed]
-    most = {"QUANTIZE": inside["int8"] + (input_type != "int8"), "DEQUANTIZE": inside["float32"] + float_outputs}
+    most = {
+        "QUANTIZE": inside["int8"] + (input_type not in ("int8", "int16")),
+        "DEQUANTIZE": inside["float32"] + float_outputs,
+    }
     floats = [
         operator.name
         for operator in listed
@@ -120,5 +132,6 @@ def check_integer(listed: list[Operator], input_type: str, inside: dict[str, int
     if floats and not inside["float32"]:
         raise ConversionError(f"operators that stay float in int8: {', '.join(sorted(set(floats)))}.")
     for name, count in most.items():
-        if names.count(name) > count:
+        rescales = name == "QUANTIZE" and input_type == "int16"  # the converter brings concats to one scale
+        if names.count(name) > count and not rescales:
             raise ConversionError(f"{names.count(name)} {name} operators, at most {count} expected.")

@@ -14,7 +14,14 @@ from keras_yolo_backbones.arena import memory
 from keras_yolo_backbones.arguments import check_model
 from keras_yolo_backbones.errors import ArgumentError, GraphError, one_of
 from keras_yolo_backbones.export.comparison import check_images
-from keras_yolo_backbones.export.converter import INPUT_TYPES, OUTPUT_TYPES, ConversionError, check_integer, convert
+from keras_yolo_backbones.export.converter import (
+    INPUT_TYPES,
+    OUTPUT_TYPES,
+    WIDE_TYPES,
+    ConversionError,
+    check_integer,
+    convert,
+)
 from keras_yolo_backbones.export.for_targets import check_target, fitted
 from keras_yolo_backbones.export.manifest import Artifact, file_digest, make_manifest, write_manifest
 from keras_yolo_backbones.export.tflite_gate import Gate
@@ -30,7 +37,7 @@ from keras_yolo_backbones.quantization.planning import DEFAULT_METHOD, lowered, 
 from keras_yolo_backbones.quantization.ranges import Plan, as_plan
 from keras_yolo_backbones.quantization.tfmot.engine import is_tfmot, tfmot_input
 
-PRECISIONS = ("float32", "float16", "dynamic", "int8")
+PRECISIONS = ("float32", "float16", "dynamic", "int8", "int16x8")
 
 
 def export_tflite(
@@ -56,20 +63,22 @@ def export_tflite(
         model: a functional model with one image input, float or from `quantize_aware`; left untouched.
         path: the file, ending in `.tflite`. Its manifest is written next to it as `….tflite.json`.
         precision: `"float32"` (default); `"float16"` weights; `"dynamic"`, int8 weights with activations quantized on
-            the fly; or `"int8"`, all tensors int8, which needs `calibration`. A model from `quantize_aware` is always
-            `"int8"` and holds its own ranges.
+            the fly; `"int8"`, all tensors int8, which needs `calibration`; or `"int16x8"`, int8 weights with int16
+            activations, which needs calibration images and has the converter's ranges. A model from `quantize_aware`
+            is always `"int8"` and holds its own ranges.
         calibration: representative images: a folder, an array or an iterable of batches; or a `Plan`, or the `.json`
             file of one.
         method: how ranges are chosen, see `quantization.plan`.
         input_type: of an int8 file: `"int8"` (default), `"uint8"` for raw camera bytes, or `"float32"`; the latter two
-            cost one QUANTIZE at the input.
+            cost one QUANTIZE at the input. Of an int16x8 file: `"int16"` (default) or `"float32"`.
         image_size: side or (height, width), for a model that leaves them open.
         least_snr_db: the weakest agreement with `model` that passes, by default `LEAST_SNR_DB[precision]`, and
             that of `least_of_simulation` for a model from `quantize_aware`. A bound below the latter also holds for
             the agreement of an int8 file with its fake-quantized model.
         keep_float: layers that stay float in an int8 file; see `quantize_aware`, which accepts them for models that
             are trained.
-        outputs: of an int8 file: `"int8"` (default), or `"float32"`, which costs one DEQUANTIZE each.
+        outputs: of an int8 file: `"int8"` (default), or `"float32"`, which costs one DEQUANTIZE each. Of an int16x8
+            file: `"int16"` (default) or `"float32"`.
         target: `"xnnpack"` writes a concat of more than five tensors in steps, and int8 averages as convolutions. The
             numbers are the same.
 
@@ -97,7 +106,11 @@ def export_tflite(
     samples = None
     if calibration is not None and plan is None:
         samples = calibration_images(calibration, shape=size, preprocessing=images.preprocessing)
-    job = _Job(model, images, size, precision, input_type or "int8", outputs or "int8", samples, least_snr_db, target)
+    integer = "int16" if precision == "int16x8" else "int8"
+    job = _Job(model, images, size, precision, input_type or integer, outputs or integer, samples, least_snr_db, target)
+    if precision == "int16x8":
+        ranges = {"from": "converter", "because": "plans are for 8 bits"}
+        return job.export(file, _Form(lowered(model), ranges=ranges, samples=samples))
     if precision != "int8":
         return job.export(file, _Form(model))
     if _has_ranges(model):
@@ -148,7 +161,7 @@ class _Job(NamedTuple):
         with staged_pair(target) as (temporary, manifest_file), step("comparing with the model"):
             temporary.write_bytes(content)
             listed, runner = operators(temporary), LiteModel(temporary)
-            if self.precision == "int8":
+            if self.precision in ("int8", "int16x8"):
                 floats = len(form.model.outputs) if self.outputs == "float32" else 0
                 check_integer(listed, self.input_type, conversions(form.model), float_outputs=floats)
             manifest = make_manifest(
@@ -216,6 +229,9 @@ def _check_options(
 ) -> None:
     if precision not in PRECISIONS:
         raise one_of("precision", precision, PRECISIONS)
+    if precision == "int16x8" and not _has_ranges(model):
+        _check_wide(calibration, method, input_type, keep_float, outputs)
+        return
     if precision != "int8" and any((calibration is not None, method, input_type, keep_float, outputs)):
         raise ArgumentError(
             f'calibration, method, input_type, keep_float and outputs go with precision="int8", not {precision!r}.'
@@ -237,6 +253,22 @@ def _check_options(
         raise one_of("input_type", input_type, INPUT_TYPES)
     if outputs is not None and outputs not in OUTPUT_TYPES:
         raise one_of("outputs", outputs, OUTPUT_TYPES)
+
+
+def _check_wide(
+    calibration: Any, method: str | None, input_type: str | None, keep_float: Sequence[str], outputs: str | None
+) -> None:
+    """The options of int16x8."""
+    if calibration is None or as_plan(calibration) is not None:
+        raise ArgumentError('precision="int16x8" needs calibration images; plans are for 8 bits.')
+    if method or keep_float:
+        raise ArgumentError(
+            'method and keep_float go with precision="int8": the converter gives a whole int16x8 file its own ranges, '
+            "and files of both kinds it does not write."
+        )
+    for name, value in (("input_type", input_type), ("outputs", outputs)):
+        if value is not None and value not in WIDE_TYPES:
+            raise one_of(name, value, WIDE_TYPES)
 
 
 def _has_ranges(model: Any) -> bool:

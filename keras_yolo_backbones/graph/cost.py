@@ -23,10 +23,11 @@ def macs(model: keras.Model) -> int:
         ArgumentError: `model` is no functional model.
         GraphError: the image size is open, so that there is no such number.
     """
-    return sum(_macs(node.layer) for node in read(model).nodes)
+    return sum(macs_of(node.layer) for node in read(model).nodes)
 
 
-def _macs(layer: Any) -> int:
+def macs_of(layer: Any) -> int:
+    """Multiply-accumulates of one call of a layer, see `macs`."""
     count = getattr(layer, "macs", None)  # a layer of our own that multiplies says so itself
     if count is None and not isinstance(layer, (keras.layers.Dense, keras.layers.DepthwiseConv2D, keras.layers.Conv2D)):
         return 0

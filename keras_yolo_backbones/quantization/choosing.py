@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import NamedTuple
 
 import keras
 import numpy as np
@@ -16,7 +17,7 @@ from keras_yolo_backbones.quantization.kernels import QUANTIZED
 from keras_yolo_backbones.quantization.lower import activation_of
 from keras_yolo_backbones.quantization.ranges import Range, balanced
 
-BINS = 4096
+BINS = 2048
 """Resolution of the weighted histograms."""
 
 CANDIDATES = 256
@@ -24,9 +25,6 @@ CANDIDATES = 256
 
 MOST = 32
 """Images that errors are weighed on, of those given: each costs a pass forward and one back."""
-
-CLIPPED = 8.0
-"""How much more an error by clipping counts than one by rounding: all of one end have one sign, so that they add up."""
 
 Function = Callable[[np.ndarray], np.ndarray]
 
@@ -70,13 +68,15 @@ def _activation_after(graph: Graph, node: Node) -> tuple[Node, Function]:
 class Weighed:
     """Histograms of tensors in which each value counts by what an error there does to the outputs.
 
-    The weight is the squared derivative of the outputs, each output in units of its power, by the value at
-    `Watched.end`. One random combination of the outputs is differentiated for each image: its squared derivative is an
-    unbiased estimate (Hutchinson's).
+    One random combination of the outputs, each output in units of its power, is differentiated for each image by the
+    values at `Watched.end`. Errors by rounding are independent of each other: the squared slopes weigh them
+    (Hutchinson's estimate). Errors by clipping have one sign and often lie side by side, so that they add up: their
+    effect is the square of the sum of slope times error, for which the slopes themselves are summed, image by image.
 
     Attributes:
         watched: the tensors.
-        histograms: for each of them `BINS` sums of weights, over its group's range.
+        squares: for each of them `BINS` sums of squared slopes, over its group's range.
+        slopes: for each image, for each of them, `BINS` sums of slopes.
         powers: layer with a kernel -> mean square of each channel of its input.
     """
 
@@ -103,7 +103,8 @@ class Weighed:
                 combined = tf.add_n([_random_sum(tensor, seed + i) for i, tensor in enumerate(tensors[third:])])
             ends = tensors[first:second]
             slopes = tape.gradient(combined, ends, unconnected_gradients=tf.UnconnectedGradients.ZERO)
-            rows = [_weighed(tensors[i], tf.square(slopes[i]), bounds[i]) for i in range(len(watched))]
+            slopes = [tf.where(tf.math.is_finite(slope), slope, 0.0) for slope in slopes]
+            rows = [_weighed(tensors[i], slopes[i], bounds[i]) for i in range(len(watched))]
             axes = [list(range(len(tensor.shape) - 1)) for tensor in tensors[second:third]]
             powers = [
                 tf.reduce_mean(tf.square(tensor), axis)
@@ -112,11 +113,13 @@ class Weighed:
             return tf.stack(rows), powers
 
         self.watched = watched
-        self.histograms = np.zeros((len(watched), BINS))
+        self.squares = np.zeros((len(watched), BINS))
+        self.slopes: np.ndarray = np.zeros((len(images), len(watched), BINS), np.float32)
         powers: list[np.ndarray] = [np.zeros(()) for _ in kernels]
         for index in range(len(images)):
             rows, found = measure(tf.constant(images[index]), tf.constant(index * len(returned)))
-            self.histograms += rows.numpy()
+            self.squares += rows[:, 0].numpy() / len(images)
+            self.slopes[index] = rows[:, 1].numpy()
             powers = [total + power.numpy() / len(images) for total, power in zip(powers, found, strict=True)]
         self.powers = {node.layer.name: power for node, power in zip(kernels, powers, strict=True)}
 
@@ -128,12 +131,12 @@ def _random_sum(tensor: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
     return tf.reduce_sum(tensor * signs) / tf.sqrt(power)
 
 
-def _weighed(tensor: tf.Tensor, weights: tf.Tensor, bounds: tf.Tensor) -> tf.Tensor:
+def _weighed(tensor: tf.Tensor, slopes: tf.Tensor, bounds: tf.Tensor) -> tf.Tensor:
+    """(2, BINS): the sums of squared slopes and of slopes of the values in each bin."""
     place = (tensor - bounds[0]) / (bounds[1] - bounds[0]) * BINS
-    bins = tf.clip_by_value(tf.cast(place, tf.int32), 0, BINS - 1)
-    return tf.math.bincount(
-        tf.reshape(bins, [-1]), tf.reshape(weights, [-1]), minlength=BINS, maxlength=BINS, dtype=tf.float32
-    )
+    bins = tf.reshape(tf.clip_by_value(tf.cast(place, tf.int32), 0, BINS - 1), [-1])
+    slopes = tf.reshape(slopes, [-1])
+    return tf.stack([tf.math.unsorted_segment_sum(weights, bins, BINS) for weights in (tf.square(slopes), slopes)])
 
 
 def evenly(images: Calibration) -> Calibration:
@@ -154,31 +157,49 @@ def choose(weighed: Weighed, ranges: Mapping[str, Range], *, centred: Collection
         members.setdefault(one.group, []).append(index)
     return {
         group: least_error(
-            [(weighed.watched[i].function, weighed.histograms[i]) for i in found], ranges[group], group in centred
+            [Member(weighed.watched[i].function, weighed.squares[i], weighed.slopes[:, i]) for i in found],
+            ranges[group],
+            group in centred,
         )
         for group, found in members.items()
     }
 
 
-def least_error(members: Sequence[tuple[Function, np.ndarray]], bounds: Range, symmetric: bool = False) -> Range:
-    """The range that causes the least squared error after rounding and clipping.
+class Member(NamedTuple):
+    """A tensor that has the range that is sought, and histograms of it over the widest range allowed.
+
+    Attributes:
+        function: errors count after it.
+        squares: (bins,) sums of squared slopes: what independent errors do.
+        slopes: (images, bins) sums of slopes: what errors of one sign do.
+    """
+
+    function: Function
+    squares: np.ndarray
+    slopes: np.ndarray
+
+
+def least_error(members: Sequence[Member], bounds: Range, symmetric: bool = False) -> Range:
+    """The range that causes the least squared error at the outputs after rounding and clipping.
 
     Args:
-        members: (function, histogram over `bounds`) of each tensor that has the range; errors count after `function`.
+        members: the tensors that have the range.
         bounds: the widest range allowed.
         symmetric: whether zero has to be in its middle.
     """
     edges = np.linspace(*bounds, BINS + 1)
     centres = (edges[1:] + edges[:-1]) / 2
-    lows = bounds[0] * np.linspace(0, 1, CANDIDATES + 1)[1:] if bounds[0] < 0 else np.zeros(1)
-    highs = bounds[1] * np.linspace(0, 1, CANDIDATES + 1)[1:] if bounds[1] > 0 else np.zeros(1)
-    below, above = np.zeros(len(lows)), np.zeros(len(highs))
+    shares = np.linspace(0, 1, CANDIDATES + 1)[1:]
+    lows, highs = bounds[0] * shares, bounds[1] * shares
+    lows, highs = (ends if ends.any() else np.zeros(1) for ends in (lows, highs))
+    images = len(members[0].slopes)
+    below, above = np.zeros((len(lows), images)), np.zeros((len(highs), images))
     inside = np.zeros(BINS)
-    for function, weights in members:
-        values, ends = function(centres), (function(lows), function(highs))
-        inside += weights * np.square(np.gradient(values, centres))
-        below += np.square(values - ends[0][:, None]) * (centres < lows[:, None]) @ weights
-        above += np.square(values - ends[1][:, None]) * (centres > highs[:, None]) @ weights
+    for function, squares, slopes in members:
+        values = function(centres)
+        inside += squares * np.square(np.gradient(values, centres))
+        below += (values - function(lows)[:, None]) * (centres < lows[:, None]) @ slopes.T
+        above += (values - function(highs)[:, None]) * (centres > highs[:, None]) @ slopes.T
     if not inside.any():
         return bounds
     total = np.concatenate([[0.0], np.cumsum(inside)])
@@ -186,7 +207,8 @@ def least_error(members: Sequence[tuple[Function, np.ndarray]], bounds: Range, s
     steps = (highs[None] - lows[:, None]) / 255
     if symmetric:
         steps = np.maximum(-lows[:, None] / 128, highs[None] / 127)
-    errors = CLIPPED * (below[:, None] + above[None]) + rounded * np.square(steps) / 12
+    clipped = [np.square(ends).mean(1) for ends in (below, above)]
+    errors = clipped[0][:, None] + clipped[1][None] + rounded * np.square(steps) / 12
     low, high = np.unravel_index(np.argmin(errors), errors.shape)
     found = float(lows[low]), float(highs[high])
     return balanced(found) if symmetric else found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 from collections.abc import Iterator
@@ -24,6 +25,9 @@ from keras_yolo_backbones.quantization.history import Distilled, History
 HELD_OUT = 0.2
 """The share of the images that is never trained on and decides which weights are kept."""
 
+WARM_UP = 0.1
+"""The share of all steps in which the learning rate rises: the first gradients of rounded weights point anywhere."""
+
 
 def distill(
     teacher: keras.Model,
@@ -42,8 +46,9 @@ def distill(
     """Train `student` to compute the outputs of `teacher`, without labels.
 
     The loss of a level is its squared error as a share of the teacher's power: 0.01 is 20 dB. Batch norms, if the
-    student has any, stay as they are. Adam, cosine decay. A fifth of the images is held out; the student ends with the
-    weights of the epoch that was best on these, which may be those it came with.
+    student has any, stay as they are. Adam, warm-up, cosine decay; half of the images are mirrored, others each epoch.
+    A fifth of the images is held out. What is measured on these and kept are weights averaged over about an epoch; the
+    student ends with those of the epoch that was best, which may be those it came with.
 
     Args:
         teacher: float, left untouched.
@@ -51,7 +56,7 @@ def distill(
         images: as calibration images.
         epochs: at most so many passes over the images.
         batch_size: images a step.
-        learning_rate: at the start; ten times more destroys a network that is good already.
+        learning_rate: after the warm-up; ten times more destroys a network that is good already.
         patience: stop after so many epochs without a better one.
         checkpoints: a folder. What a killed run left there is continued, to the numbers that an unbroken run has;
             what a different run left there (other weights, images or options) is an error.
@@ -70,32 +75,47 @@ def distill(
     signature = image_input(teacher)
     samples = calibration_images(images, shape=signature.sized(image_size), preprocessing=signature.preprocessing)
     training, held_out = _split(samples)
-    run = _Run(teacher, student, epochs * math.ceil(len(training) / batch_size), learning_rate)
+    run = _Run(teacher, student, epochs, math.ceil(len(training) / batch_size), learning_rate)
     job: dict[str, Any] = {"epochs": epochs, "batch_size": batch_size, "learning_rate": learning_rate, "seed": seed}
     job |= {"teacher": weights_digest(teacher), "images": samples.digest()}
-    history = History(student, run.optimizer, job, checkpoints)
+    history = History(student, run, job, checkpoints)
     if not history.restore():
-        history.record(run.measure(training, batch_size), run.measure(held_out, batch_size))
+        history.record(run.measure(training, batch_size), run.measure(held_out, batch_size), student.get_weights())
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
     with Progress(*columns, console=Console(stderr=True), transient=True, disable=quiet) as progress:
         task = progress.add_task("distilling", total=epochs, completed=history.epoch)
         while history.epoch < epochs and history.epoch - history.best < patience:
-            order = np.random.default_rng((seed, history.epoch)).permutation(len(training))
-            losses = [run.step(batch) for batch in _batches(training, order, batch_size)]
-            history.record(float(np.mean(losses)), run.measure(held_out, batch_size))
+            random = np.random.default_rng((seed, history.epoch))
+            order = random.permutation(len(training))
+            losses = [run.step(_mirrored(batch, random)) for batch in _batches(training, order, batch_size)]
+            with run.averaged():
+                found, weights = run.measure(held_out, batch_size), student.get_weights()
+            history.record(float(np.mean(losses)), found, weights)
             progress.update(task, completed=history.epoch, description=f"loss {history.held_out[-1]:.2e}")
     return history.finish()
 
 
 class _Run:
-    """Teacher, student and optimizer, and what is computed with them."""
+    """Teacher, student, optimizer and averaged weights, and what is computed with them.
 
-    def __init__(self, teacher: keras.Model, student: keras.Model, steps: int, learning_rate: float) -> None:
+    Attributes:
+        variables: what has to be kept beside the student's weights to continue.
+    """
+
+    def __init__(
+        self, teacher: keras.Model, student: keras.Model, epochs: int, steps: int, learning_rate: float
+    ) -> None:
         names = list(named_outputs(teacher))
-        variables = _trainable(student)
-        rate = keras.optimizers.schedules.CosineDecay(learning_rate, steps)
-        self.optimizer = keras.optimizers.Adam(rate)
-        self.optimizer.build(variables)
+        variables = self._trained = _trainable(student)
+        rising = math.ceil(WARM_UP * epochs * steps)
+        rate = keras.optimizers.schedules.CosineDecay(
+            learning_rate / rising, epochs * steps - rising, warmup_target=learning_rate, warmup_steps=rising
+        )
+        optimizer = keras.optimizers.Adam(rate)
+        optimizer.build(variables)
+        averages = self._averages = [tf.Variable(variable.value) for variable in variables]
+        newest = 1 / max(steps, 2)
+        self.variables = [*optimizer.variables, *averages]
 
         def tensors(model: keras.Model, batch: tf.Tensor) -> list[tf.Tensor]:
             outputs = model(batch, training=False)
@@ -113,7 +133,9 @@ class _Run:
         def step(batch: tf.Tensor) -> tf.Tensor:
             with tf.GradientTape() as tape:
                 value = loss(batch)
-            self.optimizer.apply(tape.gradient(value, variables), variables)
+            optimizer.apply(tape.gradient(value, variables), variables)
+            for average, variable in zip(averages, variables, strict=True):
+                average.assign_add(newest * (variable.value - average))
             return value
 
         self._loss, self._step = tf.function(loss), step
@@ -121,6 +143,18 @@ class _Run:
     def step(self, batch: np.ndarray) -> float:
         """Train on one batch; returns its loss before the step."""
         return float(self._step(tf.constant(batch)))
+
+    @contextlib.contextmanager
+    def averaged(self) -> Iterator[None]:
+        """The student has its averaged weights meanwhile."""
+        newest = [np.asarray(variable) for variable in self._trained]
+        for variable, average in zip(self._trained, self._averages, strict=True):
+            variable.assign(average)
+        try:
+            yield
+        finally:
+            for variable, value in zip(self._trained, newest, strict=True):
+                variable.assign(value)
 
     def measure(self, images: Calibration, batch_size: int) -> float:
         """Mean loss, without training."""
@@ -158,6 +192,12 @@ def _split(samples: Calibration) -> tuple[Calibration, Calibration]:
     held_out = [index for index in range(len(samples)) if index % every == every - 1]
     rest = [index for index in range(len(samples)) if index % every != every - 1]
     return samples.chosen(rest), samples.chosen(held_out)
+
+
+def _mirrored(batch: np.ndarray, random: np.random.Generator) -> np.ndarray:
+    """The batch, each image mirrored or not."""
+    turned = random.random(len(batch)) < 0.5
+    return np.where(turned[:, None, None, None], batch[:, :, ::-1], batch)
 
 
 def _batches(images: Calibration, order: np.ndarray, size: int) -> Iterator[np.ndarray]:

@@ -37,15 +37,15 @@ class History:
 
     Args:
         student: what is trained, with the weights that it starts from.
-        optimizer: its state is kept too.
+        state: its `variables` are kept too: those of the optimizer, averages.
         job: what else the numbers depend on, as JSON values.
         folder: for the checkpoint.
     """
 
     def __init__(
-        self, student: keras.Model, optimizer: Any, job: dict[str, Any], folder: str | os.PathLike[str] | None
+        self, student: keras.Model, state: Any, job: dict[str, Any], folder: str | os.PathLike[str] | None
     ) -> None:
-        self._student, self._optimizer, self._job = student, optimizer, job
+        self._student, self._state, self._job = student, state, job
         # Sums in parallel have no fixed order: ranges may differ from run to run, in their last bits or by one step of
         # the grid that they are chosen from.
         self._start = [float(np.abs(weight).mean()) for weight in student.get_weights()]
@@ -60,18 +60,18 @@ class History:
         """How many epochs are done."""
         return len(self.held_out) - 1
 
-    def record(self, loss: float, held_out: float) -> None:
-        """Note an epoch, and write it down."""
+    def record(self, loss: float, held_out: float, measured: list[np.ndarray]) -> None:
+        """Note an epoch, and the weights that its held-out loss is of; write everything down."""
         self.losses.append(loss)
         self.held_out.append(held_out if math.isfinite(held_out) else 1e30)
         weights = self._student.get_weights()
         if self.epoch == 0 or self.held_out[-1] < self.held_out[self.best]:
-            self.best, self._best_weights = self.epoch, weights
+            self.best, self._best_weights = self.epoch, measured
         if self._file is None:
             return
         told = {"losses": self.losses, "held_out": self.held_out, "best": self.best}
         state = json.dumps(told | {"job": self._job, "start": self._start})
-        moments = [np.asarray(variable) for variable in self._optimizer.variables]
+        moments = [np.asarray(variable) for variable in self._state.variables]
         with staged(self._file) as temporary, temporary.open("wb") as file:
             np.savez(file, np.frombuffer(state.encode(), np.uint8), *weights, *self._best_weights, *moments)
 
@@ -90,7 +90,7 @@ class History:
             self._check(found)
             self._student.set_weights(arrays[:count])
             self._best_weights = arrays[count : 2 * count]
-            for variable, value in zip(self._optimizer.variables, arrays[2 * count :], strict=True):
+            for variable, value in zip(self._state.variables, arrays[2 * count :], strict=True):
                 variable.assign(value)
             self.losses, self.held_out, self.best = found["losses"], found["held_out"], found["best"]
         except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+from collections.abc import Mapping
 from typing import Any
 
 import keras
@@ -19,6 +20,7 @@ from keras_yolo_backbones.graph.signature import image_input
 from keras_yolo_backbones.quantization.biases import mean_shifts
 from keras_yolo_backbones.quantization.calibration import Calibration, calibration_images
 from keras_yolo_backbones.quantization.choosing import Weighed, choose, evenly, watch
+from keras_yolo_backbones.quantization.guard import guarded
 from keras_yolo_backbones.quantization.kernels import QUANTIZED
 from keras_yolo_backbones.quantization.layers import FakeQuant
 from keras_yolo_backbones.quantization.lower import activation_of, lower, tensor_names
@@ -27,7 +29,7 @@ from keras_yolo_backbones.quantization.ranges import Plan, Range, balanced
 from keras_yolo_backbones.quantization.scales import Scales
 
 METHODS = ("auto", *NARROWING)
-DEFAULT_METHOD = "minmax"
+DEFAULT_METHOD = "auto"
 
 _LEAST_SCORES = 1e-3
 """Width of a range: a softmax of scores within it is uniform to a thousandth, a quarter of int8's step."""
@@ -47,9 +49,10 @@ def plan(
         model: a float functional model with one image input: a backbone, or one with a neck and head. Untouched.
         calibration: representative images: a folder, an array or an iterable of batches; see `calibration_images`.
         method: how ranges are chosen. `"auto"`: by the error that they cause at the outputs of the network, those of
-            kernels too; biases then take out the shift that rounding leaves in the mean of a channel. `"minmax"`: the
-            smallest and largest value seen. `"percentile"`: the same without one value in 100 000 at either end.
-            `"mse"`: by the squared error of the tensor itself, those of kernels too.
+            kernels too; biases then take out the shift that rounding leaves in the mean of a channel. Where images have
+            little contrast, and `"minmax"` is better with more of it, the plan is that one. `"minmax"`: the smallest
+            and largest value seen. `"percentile"`: the same without one value in 100 000 at either end. `"mse"`: by the
+            squared error of the tensor itself, those of kernels too.
         image_size: side or (height, width), for a model that leaves them open.
         symmetric: zero in the middle of every range, so that all zero points are 0, as TensorRT asks. One-sided tensors
             (images, ReLU) then have half as many steps. Sigmoid and softmax keep the scale that TFLite fixes. Without
@@ -94,24 +97,29 @@ def plan_lowered(
     seen = [node for node in kept if scales.rounds(node) and groups[node] not in ranges]
     centred = frozenset(groups[node] for node in seen if scales.centred(node))
     observed = _Observed(graph, seen, [groups[node] for node in seen], samples, centred)
-    errors = observed.weighed() if method == "auto" else None
-    ranges |= observed.least_error(errors) if errors else observed.narrowed(method)
-    ranges |= {groups[node]: _wide(ranges[groups[node]]) for node in seen if _is_score(graph, node)}
-    made = Plan(
-        model=model.name,
-        method=method,
-        images=len(samples),
-        tensors={names[node]: groups[node] for node in kept},
-        ranges={group: ranges[group] for group in dict.fromkeys(groups.values())},
-        kernels={
-            layer.name: _limits(layer, method, errors.powers[layer.name] if errors else None)
-            for layer in primitive.layers
-            if type(layer) in QUANTIZED
-        },
-    )
-    if errors is None:
-        return made
-    return dataclasses.replace(made, biases=mean_shifts(graph, made, evenly(samples)))
+
+    def made(method: str, found: dict[str, Range], powers: Mapping[str, np.ndarray]) -> Plan:
+        found = ranges | found
+        found |= {groups[node]: _wide(found[groups[node]]) for node in seen if _is_score(graph, node)}
+        return Plan(
+            model=model.name,
+            method=method,
+            images=len(samples),
+            tensors={names[node]: groups[node] for node in kept},
+            ranges={group: found[group] for group in dict.fromkeys(groups.values())},
+            kernels={
+                layer.name: _limits(layer, method, powers.get(layer.name))
+                for layer in primitive.layers
+                if type(layer) in QUANTIZED
+            },
+        )
+
+    if method != "auto":
+        return made(method, observed.narrowed(method), {})
+    errors = observed.weighed()
+    chosen = made("auto", observed.least_error(errors), errors.powers)
+    chosen = dataclasses.replace(chosen, biases=mean_shifts(graph, chosen, evenly(samples)))
+    return guarded(chosen, made("minmax", observed.widest, {}), primitive, samples)
 
 
 @dataclasses.dataclass(frozen=True)
