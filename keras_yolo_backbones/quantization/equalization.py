@@ -12,6 +12,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from keras_yolo_backbones.arguments import check_model
 from keras_yolo_backbones.graph.fuse import fuse
 from keras_yolo_backbones.graph.ir import Graph, Node, Value
 from keras_yolo_backbones.graph.read import read
@@ -59,6 +60,7 @@ def equalize(model: keras.Model, images: Any, *, image_size: int | tuple[int, in
         GraphError: the model cannot be fused.
     """
     require_tensorflow()
+    check_model(model)
     signature = image_input(model)
     samples = calibration_images(images, shape=signature.sized(image_size), preprocessing=signature.preprocessing)
     fused = fuse(model)

@@ -18,6 +18,7 @@ import tensorflow as tf
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from keras_yolo_backbones.errors import ArgumentError
 from keras_yolo_backbones.graph.read import read
 from keras_yolo_backbones.graph.signature import image_input
 from keras_yolo_backbones.quantization.apply import apply
@@ -70,12 +71,16 @@ def reconstruct(
         A model as `quantize_aware` returns it, to export or to train on.
 
     Raises:
-        ArgumentError: the checkpoint is of a different run.
+        ArgumentError: `plan` is none, a number is not positive, or the checkpoint is of a different run.
         CalibrationError: images that cannot be used, or a plan of a different model.
     """
     primitive = lowered(model)
-    ready = as_plan(plan, model.name) or plan
-    assert isinstance(ready, Plan)
+    ready = as_plan(plan, model.name)
+    if ready is None:
+        raise ArgumentError("plan: expected a Plan or its .json file, as kyb.quantization.plan(…) makes it.")
+    for name, value in (("steps", steps), ("batch_size", batch_size)):
+        if not isinstance(value, int) or value < 1:
+            raise ArgumentError(f"{name}={value!r}: expected a number of at least 1.")
     signature = image_input(model)
     samples = calibration_images(images, shape=signature.sized(None), preprocessing=signature.preprocessing, most=MOST)
     aware = apply(ready, primitive, signature.preprocessing.range, learn_ranges=True)
