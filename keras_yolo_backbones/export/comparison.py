@@ -14,7 +14,7 @@ from keras_yolo_backbones.graph.agreement import Agreement, agreement
 from keras_yolo_backbones.graph.rewrite import recast
 from keras_yolo_backbones.graph.running import run
 
-LEAST_SNR_DB = {"float32": 60.0, "float16": 20.0, "dynamic": 6.0, "int8": 3.0, "int16x8": 15.0}
+LEAST_SNR_DB = {"float32": 60.0, "float16": 20.0, "dynamic": 6.0, "int8": 3.0, "int16x8": 6.0}
 """Precision -> the weakest signal-to-noise ratio of a level that passes, in dB.
 
 The bounds tell a wrong artifact from a right one, not a good network from a bad one: they hold for random weights too,
