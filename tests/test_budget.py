@@ -14,6 +14,7 @@ from keras_yolo_backbones.quantization.sensitivity import unit_of
 @pytest.fixture(scope="module")
 def model():
     """Of three convolutions, the middle one has weights of very different sizes, all of which matter."""
+    keras.utils.set_random_seed(0)
     images = keras.Input((16, 16, 3), name="images")
     x = keras.layers.Conv2D(12, 3, padding="same", activation="relu", name="good.conv")(images)
     x = keras.layers.Conv2D(12, 1, activation="relu", name="bad.conv")(x)
@@ -31,7 +32,7 @@ def test_the_bad_layer_is_kept_float(model, photographs, tmp_path):
     loose = kyb.quantization.at_least(model, crops, 5.0, epochs=0, parts=0, quiet=True)
     assert [point.measures for point in loose.points] == ["auto"]
     assert loose.met
-    bound = loose.chosen.weakest + 1.5
+    bound = loose.chosen.weakest + 0.5
     found = kyb.quantization.at_least(model, crops, bound, epochs=0, parts=0, most_float=0.9, quiet=True)
     assert found.met, str(found)
     assert [point.measures for point in found.points] == ["auto", "auto, float: bad"]
