@@ -9,7 +9,7 @@ import golden
 import keras
 import numpy as np
 import pytest
-from conftest import ROOT, SIDE, disturbed
+from conftest import SIDE, disturbed
 from quantized import element_types, small
 
 import keras_yolo_backbones as kyb
@@ -152,19 +152,3 @@ def test_an_open_image_size_gives_the_same_numbers(name):
     fixed.set_weights(model.get_weights())
     for level, value in fixed(images).items():
         assert agreement(np.asarray(value), np.asarray(model(images)[level])).relative <= 1e-4
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("name", ["v6-lite-s"])
-def test_the_table_of_int8_files(capsys, monkeypatch, name):
-    """`make int8`: of one network a row each with its own activation and with ReLU6; an operator in float fails it."""
-    monkeypatch.syspath_prepend(ROOT / "zoo")
-    import int8
-
-    assert int8.main([name]) == 0
-    printed = capsys.readouterr().out
-    assert "2 of 2 files have no float operator" in printed
-    assert printed.count("CONV_2D") >= 4
-    monkeypatch.setattr(int8, "INTEGER", {"INT8"})  # biases are 32 bits wide
-    assert int8.main([name, "--activations", "relu6"]) == 1
-    assert f"in float, partly: {name} relu6" in capsys.readouterr().out
