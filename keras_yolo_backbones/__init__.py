@@ -30,6 +30,7 @@ if TYPE_CHECKING:  # for editors and type checkers, which cannot follow _LAZY
     from keras_yolo_backbones import quantization
     from keras_yolo_backbones.catalogue import list_models
     from keras_yolo_backbones.export.onnx.exporter import export_onnx
+    from keras_yolo_backbones.export.tf_serving.detection import Detect
     from keras_yolo_backbones.export.tf_serving.saved_model import export_saved_model
     from keras_yolo_backbones.export.tflite import export_tflite
     from keras_yolo_backbones.families import (
@@ -91,6 +92,7 @@ _LAZY = {
     "draw": "graph.draw",
     "export_tflite": "export.tflite",
     "export_saved_model": "export.tf_serving.saved_model",
+    "Detect": "export.tf_serving.detection",
     "export_onnx": "export.onnx.exporter",
     "extract_features": "features.run",
     "load_model": "saving",

@@ -217,7 +217,7 @@ def letterbox_file(
     padding: Sequence[int] = (GREY, GREY, GREY),
     *,
     max_pixels: int = MAX_PIXELS,
-) -> tuple[Any, Any, Any]:
+) -> tuple[Any, Any, Any, Any]:
     """What `letterbox` does, in a TensorFlow graph, on the content of an image file; the same to the byte.
 
     Args:
@@ -228,7 +228,8 @@ def letterbox_file(
         max_pixels: a larger image fails the graph, by its header.
 
     Returns:
-        The frame (height, width, 3) uint8, the scale () float32, and (top, left) as (2,) float32.
+        The frame (height, width, 3) uint8, the scale () float32, (top, left) as (2,) float32, and (height, width) of
+        the image as (2,) float32.
     """
     import tensorflow as tf
 
@@ -251,4 +252,5 @@ def letterbox_file(
     margins = [[top, height - rows - top], [left, width - columns - left]]
     planes = [tf.pad(pixels[..., c], margins, constant_values=color) for c, color in enumerate(padding)]
     frame = tf.ensure_shape(tf.stack(planes, -1), (height, width, 3))
-    return frame, tf.cast(scale, tf.float32), tf.cast(tf.stack([top, left]), tf.float32)
+    padding_size = (tf.cast(pair, tf.float32) for pair in (tf.stack([top, left]), sides))
+    return frame, tf.cast(scale, tf.float32), *padding_size

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import json
 import re
 import sys
 
@@ -12,22 +14,17 @@ from conftest import ROOT, disturbed
 from safetensors.numpy import load_file, save_file
 
 import keras_yolo_backbones as kyb
+from keras_yolo_backbones.export.tf_serving.session import ServingSession
 from keras_yolo_backbones.graph.running import run
 
 FOLDER = str(ROOT / "examples" / "detector")
-MODULES = ("boxes", "loss", "network", "original", "data")
+MODULES = ("boxes", "data", "detect", "evaluate", "labels", "loss", "network", "original")
 
 
 @pytest.fixture(scope="module")
 def example():
     sys.path.insert(0, FOLDER)
-    import boxes
-    import data
-    import loss
-    import network
-    import original
-
-    yield {"boxes": boxes, "loss": loss, "network": network, "original": original, "data": data}
+    yield {name: importlib.import_module(name) for name in MODULES}
     sys.path.remove(FOLDER)
     for name in MODULES:
         sys.modules.pop(name, None)
@@ -169,13 +166,170 @@ def test_a_file_without_a_head_is_refused(example, tmp_path):
         example["original"].from_original(tmp_path / "backbone.safetensors", image_size=64)
 
 
-def test_objects_of_a_folder_in_pixels(example, tmp_path):
-    (tmp_path / "images").mkdir()
-    (tmp_path / "labels").mkdir()
-    keras.utils.save_img(tmp_path / "images" / "a.png", np.zeros((32, 64, 3)), scale=False)
-    (tmp_path / "labels" / "a.txt").write_text("2 0.5 0.5 0.25 0.5\n")
+@pytest.fixture
+def yolo_folder(tmp_path):
+    """Two images of 64x32 pixels, one of which shows an object of class 1."""
+    folder = tmp_path / "yolo"
+    (folder / "images").mkdir(parents=True)
+    (folder / "labels").mkdir()
+    for name in "ab":
+        keras.utils.save_img(folder / "images" / f"{name}.png", np.zeros((32, 64, 3)), scale=False)
+    (folder / "labels" / "a.txt").write_text("1 0.5 0.5 0.25 0.5\n\n")
+    return folder
+
+
+def coco(folder, **changes):
+    """The same as a COCO file, with ids that are no labels, a crowd and a box without an area."""
+    annotation = {"image_id": 70, "category_id": 90, "bbox": [24, 8, 16, 16], "iscrowd": 0}
+    content = {
+        "images": [
+            {"id": n, "file_name": f"{name}.png", "width": 64, "height": 32} for n, name in ((70, "a"), (3, "b"))
+        ],
+        "categories": [{"id": 90, "name": "cup"}, {"id": 17, "name": "cat"}],
+        "annotations": [annotation, annotation | {"iscrowd": 1}, annotation | {"bbox": [1, 1, 0, 5]}],
+    }
+    (folder / "annotations").mkdir(exist_ok=True)
+    (folder / "annotations" / "instances.json").write_text(json.dumps(content | changes))
+
+
+def test_objects_of_a_folder_in_pixels(example, yolo_folder):
+    """16 rows of padding are above; COCO's format says the same as YOLO's."""
     model = kyb.v8("n", input_shape=(64, 64, 3))
-    images, objects = example["data"].Folder(tmp_path, model, most=3)[0]
-    assert images.shape == (1, 64, 64, 3)
-    np.testing.assert_allclose(objects[0, 0], [2, 24, 24, 40, 40])  # 16 rows of padding above
-    assert (objects[0, 1:] == -1).all()
+    for names in ((), ("cat", "cup")):
+        labels = example["labels"].read_labels(yolo_folder)
+        assert (labels.names, labels.classes) == (names, 2)
+        images, objects = example["data"].Batches(labels, model, most=3, shuffle=False)[0]
+        assert images.shape == (2, 64, 64, 3)
+        np.testing.assert_allclose(objects[0, 0], [1, 24, 24, 40, 40])
+        assert (objects[0, 1:] == -1).all()
+        assert (objects[1] == -1).all()
+        coco(yolo_folder)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"annotations": [{"image_id": 5}]}, r"instances.json: not COCO's format of objects: no 5 in it"),
+        ({"categories": None}, "not COCO's format of objects: 'NoneType' object is not iterable"),
+        ({"images": []}, "not COCO's format of objects: no 70 in it"),
+        ({"images": [], "annotations": []}, "no images; expected .jpg"),
+        (
+            {"images": [{"id": 70, "file_name": "c.png", "width": 1, "height": 1}]},
+            "1 of its 1 images are not there, such",
+        ),
+    ],
+)
+def test_a_coco_file_that_is_wrong(example, yolo_folder, changes, message):
+    coco(yolo_folder, **changes)
+    with pytest.raises(SystemExit, match=message):
+        example["labels"].read_labels(yolo_folder)
+
+
+def test_folders_that_are_wrong(example, yolo_folder):
+    read = example["labels"].read_labels
+    for line in ("1 0.5 0.5 0.25", "1 2 0.5 0.25 0.5", "cat 0.5 0.5 0.25 0.5", "1.5 0 0 0 0", "nan 0 0 0 0"):
+        (yolo_folder / "labels" / "b.txt").write_text(f"\n{line}\n")
+        with pytest.raises(SystemExit, match=rf"b.txt, line 2: '{re.escape(line)}'; expected 'label x y width height'"):
+            read(yolo_folder)
+    with pytest.raises(SystemExit, match="labels: no folder images/ in it; expected images/ with labels/"):
+        read(yolo_folder / "labels")
+    (yolo_folder / "labels").rename(yolo_folder / "texts")
+    with pytest.raises(SystemExit, match=r"neither labels/ \(YOLO\) nor a .json file \(COCO\)"):
+        read(yolo_folder)
+    for name in ("a.json", "b.json"):
+        (yolo_folder / name).write_text("{}")
+    with pytest.raises(SystemExit, match=r"2 .json files, a.json, b.json; keep the one"):
+        read(yolo_folder)
+
+
+def test_the_average_precision_of_known_boxes(example, detector, yolo_folder):
+    """A detector that says what is there has 100 %; one whose IoU is 2/3 is right at 0.50 … 0.65."""
+    labels = example["labels"].read_labels(yolo_folder)
+    outputs = {name: np.zeros((2, *tensor.shape[1:]), np.float32) for name, tensor in detector.output.items()}
+    for name in outputs:
+        outputs[name] -= 9 if name.endswith("scores") else 0
+    outputs["P3_scores"][0, 4, 4, 1] = 5  # centre (36, 36)
+    for right, wanted in ((((0, 1), (0, 1)), 100.0), (((1, 2), (0, 1)), 40.0)):
+        outputs["P3_boxes"][0, 4, 4] = 0
+        for side, bins in enumerate(((1, 2), (1, 2), *right)):  # a distance is the mean of two bins, in 8 pixels
+            outputs["P3_boxes"][0, 4, 4, [16 * side + bins[0], 16 * side + bins[1]]] += 50
+        found = example["evaluate"].mean_average_precision(detector, lambda _: outputs, labels)
+        assert found == pytest.approx(wanted, abs=0.01)
+
+
+@pytest.fixture(scope="module")
+def served(example, detector, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("serving") / "detector"
+    detect = kyb.Detect(smaller(example["boxes"].Decoder(detector)), least=0.02, overlap=0.3, most=20)
+    return kyb.export_saved_model(detector, folder, detect=detect, signatures=["serving_default"], batch_sizes=(1, 2))
+
+
+def smaller(decode):
+    """Boxes of a quarter of the size: those of random weights cover the whole image."""
+
+    def boxes_and_scores(outputs):
+        boxes, scores = decode(outputs)
+        centres = np.tile(decode.centres, 2)
+        return centres + (boxes - centres) / 4, scores
+
+    return boxes_and_scores
+
+
+def test_a_server_returns_boxes_in_the_pixels_of_each_file(example, detector, served, photographs):
+    """The same objects as the example finds in Python, whatever the size of the file."""
+    import tensorflow as tf
+
+    shown = [photographs[0][:40], np.repeat(photographs[1][:, :30], 3, 0), photographs[2]]
+    files = [tf.io.encode_png(image).numpy() for image in shown]
+    with ServingSession(served.path) as session:
+        found = session.run({"image_bytes": files}, "encoded_detect")
+        plain = session.run({"images": np.float32(photographs[2:3]) / 255}, "detect")
+        assert session.run({"image_bytes": []}, "encoded_detect")["boxes"].shape == (0, 20, 4)
+    for index, image in enumerate(shown):
+        prepared = kyb.preprocess(image, detector)
+        decode = smaller(example["boxes"].Decoder(detector))
+        boxes, scores = decode(detector.predict_on_batch(prepared.images))
+        corners = kyb.unletterbox(keras.ops.convert_to_numpy(boxes)[0], prepared.frames[0])
+        wanted = example["boxes"].best(corners, np.asarray(scores)[0], least=0.02, overlap=0.3, most=20)
+        count = int(found["count"][index])
+        assert count == len(wanted) > 5
+        np.testing.assert_array_equal(found["classes"][index, :count], [each.label for each in wanted])
+        np.testing.assert_allclose(found["scores"][index, :count], [each.score for each in wanted], rtol=1e-3)
+        np.testing.assert_allclose(found["boxes"][index, :count], [each.box for each in wanted], atol=0.05)
+        assert not found["boxes"][index, count:].any()
+    for name, value in plain.items():
+        np.testing.assert_allclose(value[0], found[name][2], atol=1e-3)
+
+
+def test_the_manifest_and_the_warmup_know_the_objects(served):
+    signatures = served.manifest["signatures"]
+    assert set(signatures) == {"serving_default", "detect", "encoded_detect"}
+    assert signatures["encoded_detect"]["outputs"] == {
+        "boxes": {"dtype": "float32", "shape": [None, 20, 4]},
+        "classes": {"dtype": "int32", "shape": [None, 20]},
+        "count": {"dtype": "int32", "shape": [None]},
+        "scores": {"dtype": "float32", "shape": [None, 20]},
+    }
+    assert served.manifest["warmup"] == {"requests": 6, "batch_sizes": [1, 2]}
+
+
+def test_what_cannot_detect_is_refused(example, detector, tmp_path):
+    decode = example["boxes"].Decoder(detector)
+    for options, message in (
+        ({"least": 2}, "least 2: expected a number from 0 to 1"),
+        ({"most": 0}, "most 0: expected a positive integer"),
+        ({"decode": None}, "decode None: expected a function"),
+    ):
+        with pytest.raises(kyb.ArgumentError, match=message):
+            kyb.Detect(**{"decode": decode} | options)
+    outputs = {name: np.zeros((1, *tensor.shape[1:]), np.float32) for name, tensor in detector.output.items()}
+    for wrong, message in (
+        (lambda outputs: outputs, "decode returned dict; expected the pair"),
+        (lambda outputs: decode(outputs)[::-1], r"\(1, 84, 3\) and \(1, 84, 4\); expected"),
+        (lambda outputs: (decode(outputs)[0][:, :9], decode(outputs)[1]), "9 boxes and 84 rows"),
+    ):
+        with pytest.raises(kyb.ArgumentError, match=message):
+            kyb.Detect(wrong).decoded(outputs)
+    with pytest.raises(kyb.ArgumentError, match=r"detect is a Decoder; expected kyb.Detect\(decode\)"):
+        kyb.export_saved_model(detector, tmp_path / "detector", detect=decode)
+    assert not list(tmp_path.iterdir())

@@ -156,9 +156,9 @@ def test_bars_of_another_colour(photographs):
     content = saved(photographs[0][:32], "PNG")
     frame = letterbox(photographs[0][:32], 64, 64, padding=(1, 2, 3))
     assert frame.image[0, 0].tolist() == [1, 2, 3]
-    in_graph, scale, padding = images.letterbox_file(tf.constant(content), 64, 64, (1, 2, 3))
+    in_graph, scale, padding, size = images.letterbox_file(tf.constant(content), 64, 64, (1, 2, 3))
     np.testing.assert_array_equal(in_graph, frame.image)
-    assert (float(scale), padding.numpy().tolist()) == (1.0, [16, 0])
+    assert (float(scale), padding.numpy().tolist(), size.numpy().tolist()) == (1.0, [16, 0], [32, 64])
 
 
 def test_only_pixels_are_letterboxed(photographs):

@@ -83,12 +83,12 @@ def test_letterboxing_in_graph_is_letterboxing_in_python_to_the_byte():
     for frame in ((64, 64), (48, 80)):
         images = [random.integers(0, 256, (*size, 3), np.uint8) for size in sizes]
         files = tf.constant([tf.io.encode_png(image).numpy() for image in images])
-        frames, scales, paddings = tf.function(letterboxed)(files, *frame)
-        for image, *found in zip(images, frames, scales, paddings, strict=True):
+        for image, *found in zip(images, *tf.function(letterboxed)(files, *frame), strict=True):
             wanted = letterbox(image, *frame)
             np.testing.assert_array_equal(found[0], wanted.image)
             assert float(found[1]) == np.float32(wanted.scale)
             assert found[2].numpy().tolist() == [wanted.top, wanted.left]
+            assert found[3].numpy().tolist() == list(wanted.size)
 
 
 def test_what_image_files_come_as(session, photographs):

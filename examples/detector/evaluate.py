@@ -5,27 +5,27 @@ from __future__ import annotations
 import contextlib
 import io
 from collections.abc import Callable
-from pathlib import Path
 
 import keras
 import numpy as np
 from boxes import Decoder, best
-from data import Folder
+from data import Batches
+from labels import Labels
 
 
-def mean_average_precision(model: keras.Model, run: Callable, folder: Path, *, batch: int = 16) -> float:
-    """mAP in percent on a folder in YOLO's format.
+def mean_average_precision(model: keras.Model, run: Callable, labels: Labels, *, batch: int = 16) -> float:
+    """mAP in percent.
 
     Args:
         model: the detector; says which cells there are.
         run: images -> outputs by name: the model, or a file that was made of it.
-        folder: holds images/ and labels/.
+        labels: the images, and what is to be found on them.
         batch: images at once.
     """
     from pycocotools.coco import COCO
     from pycocotools.cocoeval import COCOeval
 
-    decoder, data = Decoder(model), Folder(folder, model, batch=batch, shuffle=False)
+    decoder, data = Decoder(model), Batches(labels, model, batch=batch, shuffle=False)
     truth, found = [], []
     for index in range(len(data)):
         images, objects = data[index]
@@ -42,7 +42,7 @@ def mean_average_precision(model: keras.Model, run: Callable, folder: Path, *, b
     with contextlib.redirect_stdout(io.StringIO()):
         coco = COCO()
         coco.dataset = {
-            "images": [{"id": image} for image in range(len(data.files))],
+            "images": [{"id": image} for image in range(len(labels.files))],
             "categories": [{"id": label} for label in sorted({entry["category_id"] for entry in truth})],
             "annotations": truth,
         }

@@ -3,7 +3,8 @@
     python examples/detector/digits.py build/digits                        # a small task from scikit-learn's images
     python examples/detector/train.py build/digits --backbone v8-n --out build/detector
 
-The folder holds train/ and test/, each in YOLO's text format (see data.py). A run that was ended goes on where it was.
+The folder holds train/ and test/, each in YOLO's text format or in COCO's (see labels.py). A run that was ended goes on
+after its last whole epoch.
 """
 
 from __future__ import annotations
@@ -17,35 +18,53 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import keras
 import numpy as np
-from data import Folder
+from boxes import Decoder
+from data import Batches
 from evaluate import mean_average_precision
+from labels import read_task
 from loss import Detector
 from network import build_detector
 
 import keras_yolo_backbones as kyb
 from keras_yolo_backbones.litert import LiteModel
 
+PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
+
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("folder", type=Path)
-    parser.add_argument("--backbone", default="v8-n", help="a name that `kyb list` gives")
+    parser.add_argument("folder", type=Path, help="holds train/ and test/, in YOLO's text format or in COCO's")
+    parser.add_argument("--backbone", default="v8-n", help="a name that `kyb list` prints")
     parser.add_argument("--weights", type=Path, help="an original's checkpoint to start from")
     parser.add_argument("--activation", default="relu6")
-    parser.add_argument("--classes", type=int, default=10)
+    parser.add_argument("--classes", type=int, help="how many; by default as many as the folder has")
     parser.add_argument("--image-size", type=int, default=64)
+    parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--epochs", type=int, nargs=3, default=(1, 20, 2), help="with frozen backbone, whole, int8")
+    parser.add_argument("--precision", choices=PRECISIONS, default="float32", help="to train in, before int8")
     parser.add_argument("--out", type=Path, default=Path("build/detector"))
     args = parser.parse_args()
+    try:
+        run(args)
+    except kyb.BackboneError as error:
+        raise SystemExit(str(error)) from None
+
+
+def run(args: argparse.Namespace) -> None:
+    """The three stages of training, each followed by what it is good for."""
+    known, test = read_task(args.folder)
+    classes = max(known.classes, test.classes)
+    if args.classes is not None and args.classes < classes:
+        raise SystemExit(f"--classes {args.classes}: {args.folder} has {classes}.")
     args.out.mkdir(parents=True, exist_ok=True)
     keras.utils.set_random_seed(0)
+    keras.config.set_dtype_policy(args.precision)
 
-    shape = (args.image_size, args.image_size, 3)
-    backbone = kyb.create(args.backbone, activation=args.activation, input_shape=shape)
+    backbone = kyb.create(args.backbone, activation=args.activation, input_shape=(args.image_size, args.image_size, 3))
     if args.weights:
         kyb.load_weights(backbone, args.weights)
-    detector = Detector(build_detector(backbone, args.classes, activation=args.activation))
-    batches, test = Folder(args.folder / "train", detector), args.folder / "test"
+    detector = Detector(build_detector(backbone, args.classes or classes, activation=args.activation))
+    batches = Batches(known, detector, batch=args.batch)
     frozen, whole, rounded = args.epochs
     kyb.freeze(backbone)
     train(detector, batches, frozen, 1e-3, args.out / "frozen")
@@ -53,17 +72,25 @@ def main() -> None:
     train(detector, batches, whole, 1e-3, args.out / "whole")
     detector.save_weights(args.out / "detector.weights.h5")
     print(f"mAP float: {mean_average_precision(detector, detector.predict_on_batch, test):.1f}")
+    export_float(detector, args.out)
 
     images = np.concatenate([batches[index][0] for index in range(min(8, len(batches)))])
     aware = Detector(kyb.quantize_aware(detector, images))
     train(aware, batches, rounded, 1e-5, args.out / "int8")
-    file = kyb.export_tflite(aware, args.out / "detector.tflite").path
-    print(
-        f"mAP int8: {mean_average_precision(detector, LiteModel(file), test):.1f}, {file.stat().st_size / 1e3:.0f} kB"
-    )
+    file = kyb.export_tflite(aware, args.out / "detector.int8.tflite").path
+    score = mean_average_precision(detector, LiteModel(file), test)
+    print(f"mAP int8: {score:.1f}, {file.stat().st_size / 1e3:.0f} kB")
+    print(kyb.export_onnx(aware, args.out / "detector.int8.onnx").path)
 
 
-def train(model: Detector, batches: Folder, epochs: int, rate: float, backup: Path) -> None:
+def export_float(detector: Detector, folder: Path) -> None:
+    """An ONNX file, and a SavedModel whose signatures `detect` and `encoded_detect` return boxes."""
+    print(kyb.export_onnx(detector, folder / "detector.onnx").path)
+    detect = kyb.Detect(Decoder(detector))
+    print(kyb.export_saved_model(detector, folder / "serving" / "detector", detect=detect, batch_sizes=(1, 8)).path)
+
+
+def train(model: Detector, batches: Batches, epochs: int, rate: float, backup: Path) -> None:
     """Some epochs with a falling learning rate; a run that was ended goes on after the last whole epoch."""
     if not epochs:
         return

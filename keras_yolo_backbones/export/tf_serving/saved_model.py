@@ -17,11 +17,12 @@ from keras_yolo_backbones.errors import ArgumentError, one_of
 from keras_yolo_backbones.export.comparison import LEAST_SNR_DB
 from keras_yolo_backbones.export.function import save_signatures
 from keras_yolo_backbones.export.manifest import Artifact, computed_in, file_digest, make_manifest, write_manifest
+from keras_yolo_backbones.export.tf_serving.detection import Detect
 from keras_yolo_backbones.export.tf_serving.operators import fusable
 from keras_yolo_backbones.export.tf_serving.server import IMAGE, check_server_files, server_flags, write_server_files
 from keras_yolo_backbones.export.tf_serving.session import ServingSession
 from keras_yolo_backbones.export.tf_serving.signature_check import CHECKED_ON, check_signatures
-from keras_yolo_backbones.export.tf_serving.signatures import build_signatures, choose
+from keras_yolo_backbones.export.tf_serving.signatures import build_signatures, choose, choose_detection
 from keras_yolo_backbones.export.tf_serving.stable import stabilize
 from keras_yolo_backbones.export.tf_serving.warmup import MOST_RECORDS, replay_warmup, write_warmup
 from keras_yolo_backbones.files import check_directory, publish_folder, scratch
@@ -53,6 +54,7 @@ def export_saved_model(
     image_size: int | tuple[int, int] | None = None,
     batch_sizes: Sequence[int] = BATCH_SIZES,
     max_pixels: int = MAX_PIXELS,
+    detect: Detect | None = None,
 ) -> Artifact:
     """Write `directory/<version>/`, a SavedModel for TF Serving, and `directory/server/`, what starts one on it.
 
@@ -75,6 +77,8 @@ def export_saved_model(
             each size is run once here. The largest decides how much memory that takes: YOLOv8-s at 640 pixels 4 GB for
             32, 2.6 GB for 8.
         max_pixels: of the signatures that take files: a request with a larger image fails before that is decoded.
+        detect: of a detector: adds the signature `detect`, float images -> `boxes`, `scores`, `classes`, `count`; and,
+            where files are possible, `encoded_detect`, with boxes in each file's own pixels.
 
     Returns:
         The version folder and its manifest (`manifest.json` in it), after TF Serving's loader has read it, every
@@ -88,6 +92,10 @@ def export_saved_model(
     check_model(model)
     images = _sized(image_input(model), image_size)
     names = choose(None if signatures is None else tuple(signatures), model, images)
+    if detect is not None:
+        if not isinstance(detect, Detect):
+            raise ArgumentError(f"detect is a {type(detect).__name__}; expected kyb.Detect(decode).")
+        names += choose_detection(model, images)
     sizes = _batch_sizes(batch_sizes, len(names))
     if precision is not None and precision not in PRECISIONS:
         raise one_of("precision", precision, PRECISIONS)
@@ -104,14 +112,15 @@ def export_saved_model(
     with scratch(folder) as work:
         temporary = work / "version"
         with step("writing"):
-            save_signatures(build_signatures(plain, images, names, xla=xla, max_pixels=max_pixels), temporary)
+            made = build_signatures(plain, images, names, xla=xla, max_pixels=max_pixels, detect=detect)
+            save_signatures(made, temporary)
             stabilize(temporary)
         with step("loading"):
             session = ServingSession(temporary)
         with session:
             bound = min(_bound(model), _bound(served))
             with step("comparing with the model"):
-                found = check_signatures(session, model, images, what=folder.name, least_snr_db=bound)
+                found = check_signatures(session, model, images, what=folder.name, least_snr_db=bound, detect=detect)
             with step("warming up"):
                 requests = write_warmup(session, temporary, folder.resolve().name, images, sizes)
                 replay_warmup(session, temporary)

@@ -10,17 +10,24 @@ import numpy as np
 import tensorflow as tf
 
 from keras_yolo_backbones.export.comparison import check_images, compare
+from keras_yolo_backbones.export.tf_serving.detection import Detect, suppressed
 from keras_yolo_backbones.export.tf_serving.session import ServingSession
 from keras_yolo_backbones.graph.agreement import Agreement
 from keras_yolo_backbones.graph.running import run
 from keras_yolo_backbones.graph.signature import ImageInput
-from keras_yolo_backbones.images import decode, letterbox
+from keras_yolo_backbones.images import Letterboxed, decode, letterbox, unletterbox
 
 CHECKED_ON = "2 random images per signature"
 
 
 def check_signatures(
-    session: ServingSession, model: keras.Model, images: ImageInput, *, what: str, least_snr_db: float
+    session: ServingSession,
+    model: keras.Model,
+    images: ImageInput,
+    *,
+    what: str,
+    least_snr_db: float,
+    detect: Detect | None = None,
 ) -> dict[str, dict[str, Agreement]]:
     """Run every signature of a loaded SavedModel and compare each output with the model's.
 
@@ -30,6 +37,8 @@ def check_signatures(
         images: its input, with the size that it is served at.
         what: the artifact, for error messages.
         least_snr_db: the bound.
+        detect: what `detect` signatures do after the network. They are compared with the same on what `serving_default`
+            returned, because rounding alone can make the best of two boxes the other one.
 
     Returns:
         Signature -> output -> agreement.
@@ -43,6 +52,9 @@ def check_signatures(
         ((key, tensor),) = definition.inputs.items()
         batch, outputs = samples.of(tf.as_dtype(tensor.dtype))
         wanted = _pooled(outputs) if name.endswith("embedding") else outputs
+        if detect is not None and name.endswith("detect"):
+            floats, frames = samples.framed(tf.as_dtype(tensor.dtype))
+            wanted = _objects(detect, session.run({images.name: floats}), frames)
 
         def artifact(batch: Any, key: str = key, name: str = name) -> dict[str, np.ndarray]:
             return session.run({key: batch}, name)
@@ -72,6 +84,13 @@ class _Samples:
         pixels, floats, outputs = self._arrays
         return (pixels if kind == tf.uint8 else floats), outputs
 
+    def framed(self, kind: tf.DType) -> tuple[np.ndarray, list[Letterboxed]]:
+        """The images of `of` as floats, and where each was fitted in."""
+        if kind == tf.string:
+            return self._floats_of_files, self._boxed
+        pixels, floats, _ = self._arrays
+        return floats, [Letterboxed(image, 1.0, 0, 0, image.shape[:2]) for image in pixels]
+
     @functools.cached_property
     def _arrays(self) -> tuple[np.ndarray, np.ndarray, dict[str, np.ndarray]]:
         pixels = np.rint(check_images(self._images.any_size(), (0, 255), count=2)).astype(np.uint8)
@@ -79,18 +98,35 @@ class _Samples:
         return pixels, floats, run(self._model, floats)
 
     @functools.cached_property
-    def _files(self) -> tuple[list[bytes], dict[str, np.ndarray]]:
+    def _contents(self) -> list[bytes]:
         height, width, _ = self._images.any_size()
-        bars = self._images.preprocessing.padding
         sizes = (height + height // 3 + 1, width * 2), (max(1, height // 2), max(1, width // 3))
         shown = [np.rint(check_images((*size, 3), (0, 255))[0]).astype(np.uint8) for size in sizes]
-        files = [tf.io.encode_png(image).numpy() for image in shown]
-        boxed = [letterbox(decode(file).numpy(), height, width, padding=bars) for file in files]
-        floats = self._images.preprocessing.apply(np.stack([box.image for box in boxed]))
-        scale = np.array([box.scale for box in boxed], np.float32)
-        padding = np.array([(box.top, box.left) for box in boxed], np.float32)
-        return files, run(self._model, floats) | {"scale": scale, "padding": padding}
+        return [tf.io.encode_png(image).numpy() for image in shown]
+
+    @functools.cached_property
+    def _boxed(self) -> list[Letterboxed]:
+        height, width, _ = self._images.any_size()
+        bars = self._images.preprocessing.padding
+        return [letterbox(decode(file).numpy(), height, width, padding=bars) for file in self._contents]
+
+    @functools.cached_property
+    def _floats_of_files(self) -> np.ndarray:
+        return self._images.preprocessing.apply(np.stack([box.image for box in self._boxed]))
+
+    @functools.cached_property
+    def _files(self) -> tuple[list[bytes], dict[str, np.ndarray]]:
+        scale = np.array([box.scale for box in self._boxed], np.float32)
+        padding = np.array([(box.top, box.left) for box in self._boxed], np.float32)
+        outputs = run(self._model, self._floats_of_files)
+        return self._contents, outputs | {"scale": scale, "padding": padding}
 
 
 def _pooled(outputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     return {name: output.mean((1, 2)) for name, output in outputs.items() if output.ndim == 4}
+
+
+def _objects(detect: Detect, outputs: dict[str, np.ndarray], frames: list[Letterboxed]) -> dict[str, np.ndarray]:
+    boxes, scores = detect.decoded({name: tf.constant(output) for name, output in outputs.items()})
+    corners = [unletterbox(found, frame) for found, frame in zip(boxes.numpy(), frames, strict=True)]
+    return {name: value.numpy() for name, value in suppressed(detect, np.stack(corners), scores).items()}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -10,6 +11,8 @@ import tensorflow as tf
 
 from keras_yolo_backbones.errors import ArgumentError, one_of
 from keras_yolo_backbones.export.function import frozen_function
+from keras_yolo_backbones.export.tf_serving import detection
+from keras_yolo_backbones.export.tf_serving.detection import Detect, Tensors, detections
 from keras_yolo_backbones.graph.signature import ImageInput, named_outputs
 from keras_yolo_backbones.images import letterbox_file
 from keras_yolo_backbones.levels import is_level
@@ -31,8 +34,6 @@ ENCODED = "image_bytes"
 """The input of the signatures that take files."""
 
 GEOMETRY = ("scale", "padding")
-
-Tensors = dict[str, tf.Tensor]
 
 
 def choose(wanted: tuple[str, ...] | None, model: keras.Model, images: ImageInput) -> tuple[str, ...]:
@@ -70,8 +71,19 @@ def choose(wanted: tuple[str, ...] | None, model: keras.Model, images: ImageInpu
     return tuple(name for name in SIGNATURES if name not in reasons and (wanted is None or name in wanted))
 
 
+def choose_detection(model: keras.Model, images: ImageInput) -> tuple[str, ...]:
+    """The signatures that return objects: that for floats, and that for files if the model can have any."""
+    return detection.SIGNATURES if "encoded" in choose(None, model, images) else detection.SIGNATURES[:1]
+
+
 def build_signatures(
-    model: keras.Model, images: ImageInput, names: tuple[str, ...], *, xla: bool, max_pixels: int = MAX_PIXELS
+    model: keras.Model,
+    images: ImageInput,
+    names: tuple[str, ...],
+    *,
+    xla: bool,
+    max_pixels: int = MAX_PIXELS,
+    detect: Detect | None = None,
 ) -> dict[str, Any]:
     """Make the signatures as `tf.function`s that share one network, so that the weights are stored once.
 
@@ -81,6 +93,7 @@ def build_signatures(
         names: from `choose`.
         xla: compile the network with XLA; reading files stays outside.
         max_pixels: a request with a larger image fails, before that is decoded.
+        detect: what the signatures that return objects do after the network.
     """
     floats = tf.TensorSpec((None, *images.shape), tf.float32, name=images.name)
     pixels = tf.TensorSpec((None, *images.shape), tf.uint8, name=images.name)
@@ -88,18 +101,26 @@ def build_signatures(
     network = _any_batch(frozen_function(model, floats, jit_compile=xla))
     from_pixels = images.preprocessing.apply
 
-    def from_files(files: tf.Tensor) -> Tensors:
+    def from_files(files: tf.Tensor) -> tuple[Tensors, tf.Tensor, tf.Tensor, tf.Tensor]:
         height, width, _ = images.any_size()
-        frames, scale, padding = letterboxed(files, height, width, images.preprocessing.padding, max_pixels)
-        return {**network(from_pixels(frames)), "scale": scale, "padding": padding}
+        frames, *geometry = letterboxed(files, height, width, images.preprocessing.padding, max_pixels)
+        return network(from_pixels(frames)), *geometry
+
+    def encoded(files: tf.Tensor) -> Tensors:
+        outputs, scale, padding, _ = from_files(files)
+        return {**outputs, "scale": scale, "padding": padding}
 
     made: dict[str, tuple[tf.TensorSpec, Callable[[tf.Tensor], Tensors]]] = {
         "serving_default": (floats, network),
         "uint8": (pixels, lambda pixels: network(from_pixels(pixels))),
-        "encoded": (files, from_files),
+        "encoded": (files, encoded),
         "embedding": (floats, lambda images: pooled(network(images))),
-        "encoded_embedding": (files, lambda files: pooled(from_files(files))),
+        "encoded_embedding": (files, lambda files: pooled(encoded(files))),
     }
+    if detect is not None:
+        objects = functools.partial(detections, detect)
+        made["detect"] = floats, lambda images: objects(network(images), *unmoved(images))
+        made["encoded_detect"] = files, lambda files: objects(*from_files(files))
     return {name: _signature(*made[name]) for name in names}
 
 
@@ -109,7 +130,7 @@ def letterboxed(
     width: int,
     color: tuple[int, ...] = (GREY, GREY, GREY),
     max_pixels: int = MAX_PIXELS,
-) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]:
     """Decode JPEG, PNG or BMP files and fit each into a frame, in graph.
 
     A point (x, y) of the frame is the point ((x − left) / scale, (y − top) / scale) of the image.
@@ -123,12 +144,13 @@ def letterboxed(
 
     Returns:
         Frames (batch, height, width, 3) uint8; scale (batch,) float32, frame pixels per image pixel; padding
-        (batch, 2) float32, (top, left) in frame pixels.
+        (batch, 2) float32, (top, left) in frame pixels; size (batch, 2) float32, (height, width) of the images.
     """
 
     kinds = (
         tf.TensorSpec((height, width, 3), tf.uint8),
         tf.TensorSpec((), tf.float32),
+        tf.TensorSpec((2,), tf.float32),
         tf.TensorSpec((2,), tf.float32),
     )
     with tf.name_scope("letterbox"):
@@ -137,6 +159,13 @@ def letterboxed(
             files,
             fn_output_signature=kinds,
         )
+
+
+def unmoved(images: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    """Scale, padding and size, as in `letterboxed`, of images that came as the model takes them."""
+    batch, height, width, _ = tf.unstack(tf.shape(images))
+    size = tf.tile(tf.cast([[height, width]], tf.float32), [batch, 1])
+    return tf.ones([batch]), tf.zeros_like(size), size
 
 
 def pooled(outputs: Tensors) -> Tensors:
