@@ -166,6 +166,14 @@ def test_a_file_without_a_head_is_refused(example, tmp_path):
         example["original"].from_original(tmp_path / "backbone.safetensors", image_size=64)
 
 
+def test_the_command_line_says_in_one_line_what_is_wrong(example, tmp_path, monkeypatch):
+    (tmp_path / "broken.pt").write_bytes(b"PK no checkpoint")
+    for name in ("missing.pt", "broken.pt"):
+        monkeypatch.setattr(sys, "argv", ["detect.py", str(tmp_path / name), "photo.jpg"])
+        with pytest.raises(SystemExit, match=rf"^\S*{name}: [^\n]+$"):
+            example["detect"].main()
+
+
 @pytest.fixture
 def yolo_folder(tmp_path):
     """Two images of 64x32 pixels, one of which shows an object of class 1."""

@@ -51,8 +51,11 @@ def main() -> None:
     parser.add_argument("--image-size", type=int, default=640)
     parser.add_argument("--least", type=float, default=0.25, help="probability from which something is an object")
     args = parser.parse_args()
-    model, names = from_original(args.checkpoint, image_size=args.image_size)
-    found = detect(model, args.photograph, least=args.least)
+    try:
+        model, names = from_original(args.checkpoint, image_size=args.image_size)
+        found = detect(model, args.photograph, least=args.least)
+    except (kyb.BackboneError, ValueError) as error:  # ValueError: an unreadable photograph
+        raise SystemExit(str(error)) from None
     for label, score, (left, top, right, bottom) in found:
         print(f"{names[label]:20} {score:.2f}  {left:7.1f} {top:7.1f} {right:7.1f} {bottom:7.1f}")
     draw(args.photograph, found, names, args.out)

@@ -76,7 +76,8 @@ def _yolo(folder: Path) -> Labels:
 def _lines(file: Path) -> np.ndarray:
     """Objects of one file in YOLO's format."""
     found = []
-    for number, line in enumerate(file.read_text().splitlines() if file.exists() else (), start=1):
+    text = file.read_text(encoding="utf-8", errors="replace") if file.exists() else ""
+    for number, line in enumerate(text.splitlines(), start=1):
         if not line.strip():
             continue
         try:
@@ -95,7 +96,7 @@ def _lines(file: Path) -> np.ndarray:
 def _coco(folder: Path, document: Path) -> Labels:
     """Categories become labels in the order of their ids. Crowds, and boxes without an area, are left out."""
     try:
-        content = json.loads(document.read_text())
+        content = json.loads(document.read_text(encoding="utf-8"))
         categories = sorted(content["categories"], key=lambda category: category["id"])
         labels = {category["id"]: label for label, category in enumerate(categories)}
         images = {image["id"]: image for image in content["images"]}

@@ -57,6 +57,7 @@ def run(args: argparse.Namespace) -> None:
     if args.classes is not None and args.classes < classes:
         raise SystemExit(f"--classes {args.classes}: {args.folder} has {classes}.")
     args.out.mkdir(parents=True, exist_ok=True)
+    (args.out / "classes.txt").write_text("".join(f"{name}\n" for name in known.names or range(classes)))
     keras.utils.set_random_seed(0)
     keras.config.set_dtype_policy(args.precision)
 
