@@ -114,7 +114,8 @@ def export_saved_model(
         with step("writing"):
             made = build_signatures(plain, images, names, xla=xla, max_pixels=max_pixels, detect=detect)
             save_signatures(made, temporary)
-            stabilize(temporary)
+            compiled = stabilize(temporary)  # also by layers of the user's, and Keras' own of some kinds with groups
+            check_server_files(folder, xla=compiled)
         with step("loading"):
             session = ServingSession(temporary)
         with session:
@@ -136,13 +137,13 @@ def export_saved_model(
                 least_snr_db=bound,
                 signatures=_described(session, found),
                 warmup={"requests": requests, "batch_sizes": list(sizes)},
-                server=_server(session, folder.resolve().name, xla),
+                server=_server(session, folder.resolve().name, compiled),
                 fake_quantized=is_fake_quantized(model),
             )
         manifest["sha256"]["file"] = file_digest(temporary / "saved_model.pb")
         write_manifest(manifest, temporary / MANIFEST)
         target = _publish(temporary, folder, version)
-        write_server_files(folder, sizes, xla=xla)
+        write_server_files(folder, sizes, xla=compiled)
     return Artifact(target, manifest)
 
 

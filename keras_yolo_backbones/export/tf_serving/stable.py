@@ -19,13 +19,16 @@ _GRADIENT = "_gradient_op_type"
 """An attribute that names the process' own registry of gradients; nothing reads it in a file."""
 
 
-def stabilize(folder: Path) -> None:
+def stabilize(folder: Path) -> bool:
     """Write `saved_model.pb` anew, with functions named and sorted by where they are first called.
 
     `fingerprint.pb` holds a random number and is removed; loaders do without it.
 
     Args:
         folder: a SavedModel.
+
+    Returns:
+        Whether XLA must compile one of its functions.
     """
     from tensorflow.core.protobuf import saved_model_pb2
 
@@ -37,6 +40,8 @@ def stabilize(folder: Path) -> None:
         graph.graph_def.library.gradient.sort(key=lambda gradient: gradient.function_name)
     path.write_bytes(saved.SerializeToString(deterministic=True))
     (folder / "fingerprint.pb").unlink(missing_ok=True)
+    functions = (function for graph in saved.meta_graphs for function in graph.graph_def.library.function)
+    return any(function.attr["_XlaMustCompile"].b for function in functions)
 
 
 def _names(graph: Any) -> dict[str, str]:
