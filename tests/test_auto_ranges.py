@@ -16,7 +16,7 @@ from keras_yolo_backbones.graph.running import run
 from keras_yolo_backbones.quantization.apply import planned
 from keras_yolo_backbones.quantization.biases import mean_shifts
 from keras_yolo_backbones.quantization.calibration import calibration_images
-from keras_yolo_backbones.quantization.choosing import BINS, Member, least_error
+from keras_yolo_backbones.quantization.choosing import BINS, Member, least_error, watch
 from keras_yolo_backbones.quantization.guard import better, contrast
 from keras_yolo_backbones.quantization.lower import lower
 from keras_yolo_backbones.quantization.observe import kernel_limits
@@ -50,6 +50,15 @@ def test_a_range_is_cut_where_the_activation_makes_nothing_of_it(tailed):
     best = ratio(tailed, plans["auto"], held_out)
     assert best > ratio(tailed, plans["minmax"], held_out) + 4
     assert best > ratio(tailed, plans["mse"], held_out) + 2
+
+
+def test_silu_of_values_far_out_does_not_overflow(tailed):
+    graph = read(lower(tailed))
+    conv = next(node for node in graph.nodes if node.layer.name == "conv")
+    (watched,) = watch(graph, {conv: "conv"}, [conv])
+    with np.errstate(over="raise", invalid="raise"):
+        found = watched.function(np.array([-1e4, -2.0, 0.0, 1e4]))
+    assert found == pytest.approx([0, -0.2384058, 0, 1e4])
 
 
 def test_values_that_nothing_uses_do_not_count(photographs):

@@ -140,8 +140,11 @@ def _search(args: argparse.Namespace, console: Console, model: keras.Model, samp
     """Find the cheapest measures, write their file; 1 if the bound is not met."""
     from keras_yolo_backbones.quantization import at_least
 
-    if args.keep_float or args.learn_ranges or args.scheme != "asymmetric" or args.format != ["tflite"]:
-        raise ArgumentError("--at-least-db chooses: leave out --keep-float, --learn-ranges, --scheme and --format.")
+    chosen = args.keep_float or args.learn_ranges or args.method != "auto" or args.scheme != "asymmetric"
+    if chosen or args.format != ["tflite"]:
+        raise ArgumentError(
+            "--at-least-db chooses: leave out --method, --keep-float, --learn-ranges, --scheme and --format."
+        )
     with working(console, f"looking for {args.at_least_db:g} dB on {len(samples)} images"):
         found = at_least(model, samples, args.at_least_db, epochs=args.epochs, latency=_latency, quiet=True)
     with working(console, "exporting"):

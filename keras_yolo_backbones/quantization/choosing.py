@@ -57,12 +57,17 @@ def _activation_after(graph: Graph, node: Node) -> tuple[Node, Function]:
     sigmoids = [consumer for consumer in consumers if activation_of(consumer.layer) == "sigmoid"]
     products = [consumer for consumer in consumers if isinstance(consumer.layer, keras.layers.Multiply)]
     if len(consumers) == 2 and sigmoids and products and graph.only_consumer(sigmoids[0]) is products[0]:
-        return products[0], lambda x: x / (1 + np.exp(-x))
+        return products[0], _silu
     only = graph.only_consumer(node)
     name = activation_of(only.layer) if only is not None else None
     if only is None or name in (None, "softmax"):
         return node, lambda x: x
     return only, lambda x: np.asarray(only.layer(x.astype(np.float32)), np.float64)
+
+
+def _silu(x: np.ndarray) -> np.ndarray:
+    """x · sigmoid(x), without overflow."""
+    return np.asarray(x * np.exp(-np.logaddexp(0, -x)))
 
 
 class Weighed:
