@@ -1,6 +1,6 @@
 # Everything that a developer does. Needs Python ≥ 3.11, make and the package index; makes its own environment.
 .PHONY: install demo test test-slow test-newest audit lint format bench bench-batches bench-peers devices trained \
-	hostile fuzz checkpoints int8 parity release-check clean
+	hostile fuzz checkpoints int8 parity catalogue site release-check clean
 .DEFAULT_GOAL := help
 
 VENV ?= .venv
@@ -30,6 +30,8 @@ help:
 	@echo "make fuzz       damage files of every kind at random, for an hour together; FUZZ_SECONDS=… for longer"
 	@echo "make checkpoints CHECKPOINTS=dir GOLDEN=dir  bring original weights in, compare outputs"
 	@echo "make int8       the int8 file of each release's smallest network, its operators, none of them in float"
+	@echo "make catalogue  one page with every network, to filter, sort and compare: build/catalogue.html"
+	@echo "make site       the pages, with the catalogue and the reference of the functions: build/site"
 	@echo "make release-check  build wheel and source package, check what is in them, try the wheel in a new environment"
 	@echo "make parity GOLDEN=dir  compare every network with its golden outputs"
 
@@ -53,7 +55,7 @@ test-slow: $(STAMP)
 # The packages of pyproject.toml without their bounds: pip then takes the newest that fit together.
 UNBOUND = import re, tomllib; \
 	project = tomllib.load(open("pyproject.toml", "rb"))["project"]; extras = project["optional-dependencies"]; \
-	names = project["dependencies"] + [name for extra in ("bom", "completion", "dev", "ethos-u", "features", "hub", "micro", "openvino", "plots", "serving", "signing") for name in extras[extra]]; \
+	names = project["dependencies"] + [name for extra in ("bom", "completion", "dev", "ethos-u", "features", "hub", "micro", "openvino", "plots", "serving", "signing", "site") for name in extras[extra]]; \
 	print(*{re.match(r"[\w.-]+", name)[0] for name in names} - {project["name"]})
 
 test-newest:
@@ -102,6 +104,12 @@ trained: $(STAMP)
 
 parity: $(STAMP)
 	$(BIN)/python zoo/parity.py $(or $(GOLDEN),$(error name the folder of golden files: make parity GOLDEN=dir)) $(ARGS)
+
+catalogue: $(STAMP)
+	$(BIN)/python zoo/site/catalogue_page.py
+
+site: $(STAMP)
+	$(BIN)/python -m mkdocs build --config-file zoo/site/mkdocs.yml $(ARGS)
 
 hostile: $(STAMP)
 	$(BIN)/python -m pytest tests/test_hostile_work.py tests/test_hostile_files.py tests/test_hostile_hdf5.py \

@@ -15,7 +15,9 @@ from keras_yolo_backbones.cli import main
 from keras_yolo_backbones.families import FAMILIES
 
 sys.path.insert(0, str(ROOT / "zoo"))
+sys.path.insert(0, str(ROOT / "zoo" / "site"))
 
+import catalogue_data
 import pages
 
 ORIGINALS = json.loads((golden.DATA / "originals.json").read_text())
@@ -57,6 +59,7 @@ def test_a_network_is_what_was_measured(name):
         zip(strides, card["channels"], strict=True)
     )
     assert activations(model) == set(card["activations"])
+    assert any(type(layer).__name__ == "MatMul" for layer in model.layers) == catalogue_data.has_attention(name)
 
 
 def test_info_and_list_say_what_the_card_says(capsys):
