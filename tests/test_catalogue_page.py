@@ -59,7 +59,7 @@ def test_arenas_are_measured_or_predicted():
     assert -0.05 < least < most < 0.3
     assert ROWS["v4-scaled-p7"]["arena"] is None  # its strides do not divide 192
     known = [row for row in ROWS.values() if row["arena"]]
-    assert len(known) >= 80
+    assert len(known) >= 79
     assert all(100_000 < row["arena"] < 6_000_000 for row in known)
 
 

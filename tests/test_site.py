@@ -25,7 +25,9 @@ import catalogue_data
 import family_pages
 import included
 
-WRITTEN = {file.name: file.read_text("utf-8") for file in (ROOT / "zoo" / "site" / "pages").glob("*.md")}
+WRITTEN = {
+    file.name: included.written(file.read_text("utf-8")) for file in (ROOT / "zoo" / "site" / "pages").glob("*.md")
+}
 
 
 def test_readme_is_all_there_and_nothing_twice():

@@ -57,6 +57,11 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     return files
 
 
+def on_page_markdown(markdown: str, **_: Any) -> str:
+    """The links of the pages in pages/."""
+    return included.written(markdown)
+
+
 def on_page_context(context: dict[str, Any], **_: Any) -> dict[str, Any]:
     """No link to edit a page: most of them are made from others."""
     context["page"].edit_url = None

@@ -54,6 +54,11 @@ def to_pages(text: str, anchors: dict[str, str]) -> str:
     )
 
 
+def written(text: str) -> str:
+    """A page of pages/: its links out of zoo/site/pages lead to the top of the site."""
+    return text.replace("](../../../", "](")
+
+
 def whole() -> list[str]:
     """Paths of the Markdown files that are pages as they are."""
     examples = sorted((ROOT / "examples").glob("*/README.md"))
