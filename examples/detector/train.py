@@ -41,7 +41,7 @@ def main() -> None:
     parser.add_argument("--image-size", type=int, default=64)
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--epochs", type=int, nargs=3, default=(1, 20, 2), help="with frozen backbone, whole, int8")
-    parser.add_argument("--precision", choices=PRECISIONS, default="float32", help="to train in, before int8")
+    parser.add_argument("--precision", choices=PRECISIONS, default="float32", help="to train in; int8 needs float32")
     parser.add_argument("--out", type=Path, default=Path("build/detector"))
     args = parser.parse_args()
     try:
@@ -74,6 +74,9 @@ def run(args: argparse.Namespace) -> None:
     detector.save_weights(args.out / "detector.weights.h5")
     print(f"mAP float: {mean_average_precision(detector, detector.predict_on_batch, test):.1f}")
     export_float(detector, args.out)
+    if args.precision != "float32":
+        print(f"no int8 file: a network in {args.precision} cannot be rounded; train with --precision float32 for one.")
+        return
 
     images = np.concatenate([batches[index][0] for index in range(min(8, len(batches)))])
     aware = Detector(kyb.quantize_aware(detector, images))
