@@ -62,6 +62,7 @@ class Accelerator(NamedTuple):
 
 
 def names(text: str) -> frozenset[str]:
+    """The words of a text, as a set of operators' names."""
     return frozenset(text.split())
 
 
