@@ -109,7 +109,7 @@ class _Run:
         variables = self._trained = _trainable(student)
         rising = math.ceil(WARM_UP * epochs * steps)
         rate = keras.optimizers.schedules.CosineDecay(
-            learning_rate / rising, epochs * steps - rising, warmup_target=learning_rate, warmup_steps=rising
+            learning_rate / rising, max(1, epochs * steps - rising), warmup_target=learning_rate, warmup_steps=rising
         )
         optimizer = keras.optimizers.Adam(rate)
         optimizer.build(variables)
