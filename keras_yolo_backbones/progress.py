@@ -6,11 +6,21 @@ import contextlib
 import time
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar
+from typing import Any
 
 Listener = Callable[[str, float | None], None]
 """`(step, seconds)`; seconds are `None` when the step begins."""
 
 _LISTENER: ContextVar[Listener | None] = ContextVar("listener", default=None)
+
+
+def bar(*, quiet: bool) -> Any:
+    """A bar on standard error for tasks of a known length, rich's `Progress`, which is gone when it ends."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+    return Progress(*columns, console=Console(stderr=True), transient=True, disable=quiet)
 
 
 @contextlib.contextmanager

@@ -81,8 +81,8 @@ def run(args: argparse.Namespace, console: Console) -> int:
             raise one_of("format", format, FORMATS)
     if "tflite" in args.format and args.precision == "int8" and args.calibration is None:
         raise ArgumentError("--precision int8 needs --calibration DIR: a folder of photographs like those in use.")
-    if args.target and "tflite" not in args.format:
-        raise ArgumentError(f"--target {args.target} is about TFLite files: add --format tflite, or leave it out.")
+    if args.target:
+        check_target_of(args.target, args.format)
     if args.bom:
         from keras_yolo_backbones.export.bom import require_cyclonedx, write_bom
 
@@ -106,6 +106,15 @@ def run(args: argparse.Namespace, console: Console) -> int:
     if not args.weights:
         console.print("The weights are random: without --weights the files show shapes, speed and size, not skill.")
     return 0
+
+
+def check_target_of(target: str, formats: list[str]) -> None:
+    """Check `--target` before anything is built."""
+    from keras_yolo_backbones.export.for_targets import check_target
+
+    if "tflite" not in formats:
+        raise ArgumentError(f"--target {target} is about TFLite files: add --format tflite, or leave it out.")
+    check_target(target)
 
 
 def artifact_table(artifacts: list[Artifact]) -> Table:

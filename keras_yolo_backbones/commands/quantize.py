@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 from keras_yolo_backbones.commands.common import add_model_arguments, build_model, working
-from keras_yolo_backbones.commands.export import artifact_table, load
+from keras_yolo_backbones.commands.export import artifact_table, check_target_of, load
 from keras_yolo_backbones.errors import ArgumentError, one_of
 
 if TYPE_CHECKING:
@@ -78,7 +78,9 @@ def run(args: argparse.Namespace, console: Console) -> int:
     if args.scheme not in SCHEMES:
         raise one_of("scheme", args.scheme, SCHEMES)
     if args.target:
-        _check_target(args.target, args.format)
+        check_target_of(args.target, args.format)
+    if args.at_least_db is not None:
+        _check_search(args)
     with working(console, f"building {args.model}"):
         model = build_model(args)
         load(model, args.weights)
@@ -128,23 +130,19 @@ def run(args: argparse.Namespace, console: Console) -> int:
     return 0
 
 
-def _check_target(target: str, formats: list[str]) -> None:
-    from keras_yolo_backbones.export.for_targets import check_target
-
-    if "tflite" not in formats:
-        raise ArgumentError(f"--target {target} is about TFLite files: add --format tflite, or leave it out.")
-    check_target(target)
+def _check_search(args: argparse.Namespace) -> None:
+    """Check that the options leave the search its choice, before anything is built."""
+    chosen = args.keep_float or args.learn_ranges or args.method != "auto" or args.scheme != "asymmetric"
+    if chosen or args.format != ["tflite"]:
+        raise ArgumentError(
+            "--at-least-db chooses: leave out --method, --keep-float, --learn-ranges, --scheme and --format."
+        )
 
 
 def _search(args: argparse.Namespace, console: Console, model: keras.Model, samples: Calibration, stem: Path) -> int:
     """Find the cheapest measures, write their file; 1 if the bound is not met."""
     from keras_yolo_backbones.quantization import at_least
 
-    chosen = args.keep_float or args.learn_ranges or args.method != "auto" or args.scheme != "asymmetric"
-    if chosen or args.format != ["tflite"]:
-        raise ArgumentError(
-            "--at-least-db chooses: leave out --method, --keep-float, --learn-ranges, --scheme and --format."
-        )
     with working(console, f"looking for {args.at_least_db:g} dB on {len(samples)} images"):
         found = at_least(model, samples, args.at_least_db, epochs=args.epochs, latency=_latency, quiet=True)
     with working(console, "exporting"):

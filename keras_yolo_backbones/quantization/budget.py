@@ -202,7 +202,7 @@ class _Search:
         self, model: keras.Model, images: Calibration, least_db: float, latency: Callable[[keras.Model], float] | None
     ) -> None:
         self.images, self._least_db, self._latency = images, least_db, latency
-        self._batch = np.concatenate([images[index] for index in range(len(images))])
+        self._batch = images.batch()
         self._wanted = run(model, self._batch)
         self._points: list[Point] = []
         self._best: tuple[Point, keras.Model] | None = None

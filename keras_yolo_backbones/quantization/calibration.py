@@ -54,6 +54,14 @@ class Calibration(Sequence[np.ndarray]):
         """Some of the images."""
         return Calibration([self._images[index] for index in indices], self.preprocessing)
 
+    def evenly(self, most: int) -> Calibration:
+        """All images, or so many of them, evenly spread."""
+        return self.chosen(np.unique(np.linspace(0, len(self) - 1, most).round().astype(int)).tolist())
+
+    def batch(self) -> np.ndarray:
+        """All images as one batch, (images, height, width, channels) float32."""
+        return np.concatenate([self[index] for index in range(len(self))])
+
 
 def calibration_images(
     source: Any,

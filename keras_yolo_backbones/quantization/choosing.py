@@ -146,7 +146,7 @@ def _weighed(tensor: tf.Tensor, slopes: tf.Tensor, bounds: tf.Tensor) -> tf.Tens
 
 def evenly(images: Calibration) -> Calibration:
     """At most `MOST` of the images."""
-    return images.chosen(np.unique(np.linspace(0, len(images) - 1, MOST).round().astype(int)).tolist())
+    return images.evenly(MOST)
 
 
 def choose(weighed: Weighed, ranges: Mapping[str, Range], *, centred: Collection[str] = ()) -> dict[str, Range]:

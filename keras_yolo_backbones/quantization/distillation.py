@@ -11,13 +11,12 @@ from typing import Any
 import keras
 import numpy as np
 import tensorflow as tf
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from keras_yolo_backbones.arguments import check_model
 from keras_yolo_backbones.errors import ArgumentError
 from keras_yolo_backbones.graph.running import require_tensorflow
 from keras_yolo_backbones.graph.signature import image_input, named_outputs
+from keras_yolo_backbones.progress import bar
 from keras_yolo_backbones.provenance import weights_digest
 from keras_yolo_backbones.quantization.calibration import Calibration, calibration_images
 from keras_yolo_backbones.quantization.history import Distilled, History
@@ -81,8 +80,7 @@ def distill(
     history = History(student, run, job, checkpoints)
     if not history.restore():
         history.record(run.measure(training, batch_size), run.measure(held_out, batch_size), student.get_weights())
-    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
-    with Progress(*columns, console=Console(stderr=True), transient=True, disable=quiet) as progress:
+    with bar(quiet=quiet) as progress:
         task = progress.add_task("distilling", total=epochs, completed=history.epoch)
         while history.epoch < epochs and history.epoch - history.best < patience:
             random = np.random.default_rng((seed, history.epoch))

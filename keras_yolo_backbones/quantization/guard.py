@@ -31,11 +31,8 @@ def stretched(images: Calibration, ends: tuple[float, float]) -> Calibration:
     low, high = images.preprocessing.range
     width = (high - low) * max(ends[1] - ends[0], 1e-3)
     start = low + ends[0] * (high - low)
-    found: list[np.ndarray] = []
-    for index in np.unique(np.linspace(0, len(images) - 1, TRIED).round().astype(int)).tolist():
-        share = np.clip((images[index][0] - start) / width, 0, 1)
-        found.append(np.asarray(low + share * (high - low), np.float32))
-    return Calibration(found, images.preprocessing)
+    shares = np.clip((images.evenly(TRIED).batch() - start) / width, 0, 1)
+    return Calibration(list(np.asarray(low + shares * (high - low), np.float32)), images.preprocessing)
 
 
 def guarded(first: Plan, second: Plan, primitive: keras.Model, images: Calibration) -> Plan:
@@ -48,7 +45,7 @@ def guarded(first: Plan, second: Plan, primitive: keras.Model, images: Calibrati
 
 def better(first: Plan, second: Plan, primitive: keras.Model, images: Calibration) -> Plan:
     """The plan that keeps more of the float network's outputs on `images`, on average over them, in dB."""
-    batch = np.concatenate([images[index] for index in range(len(images))])
+    batch = images.batch()
     wanted = run(primitive, batch)
 
     def quality(plan: Plan) -> float:

@@ -15,12 +15,11 @@ from typing import Any
 import keras
 import numpy as np
 import tensorflow as tf
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from keras_yolo_backbones.errors import ArgumentError
 from keras_yolo_backbones.graph.read import read
 from keras_yolo_backbones.graph.signature import image_input
+from keras_yolo_backbones.progress import bar
 from keras_yolo_backbones.quantization.apply import apply
 from keras_yolo_backbones.quantization.calibration import calibration_images
 from keras_yolo_backbones.quantization.kernels import FLOAT
@@ -89,9 +88,8 @@ def reconstruct(
     finished = Finished(
         aware, {"steps": steps, "batch_size": batch_size, "seed": seed, "images": samples.digest()}, checkpoints
     )
-    given = wanted = np.concatenate([samples[index] for index in range(len(samples))])
-    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
-    with Progress(*columns, console=Console(stderr=True), transient=True, disable=quiet) as progress:
+    given = wanted = samples.batch()
+    with bar(quiet=quiet) as progress:
         task = progress.add_task("reconstructing", total=len(parts))
         for index, part in enumerate(parts):
             job = _Part(part, floats, given, wanted, own_layers(part, parts), np.random.default_rng((seed, index)))

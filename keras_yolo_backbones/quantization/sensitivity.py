@@ -51,7 +51,7 @@ def units_by_gain(
     graph = read(aware)
     floats = float_calls(graph, base)
     part = whole(graph)
-    batch = np.concatenate([images[index] for index in range(min(TRIED, len(images)))])
+    batch = images.chosen(range(min(TRIED, len(images)))).batch()
     goal = run(wanted, batch)[level]
     at = [part.end, *part.returned].index(_value(graph, aware, level))
 
