@@ -21,6 +21,6 @@ def photographs() -> Iterator[np.ndarray]:
 
 def letterboxed(height: int, width: int) -> np.ndarray:
     """All of them, fitted into (images, height, width, 3) uint8."""
-    from keras_yolo_backbones.images import letterbox
+    from keras_yolo_backbones.letterboxes import letterbox
 
     return np.stack([letterbox(photograph, height, width).image for photograph in photographs()])

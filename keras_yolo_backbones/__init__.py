@@ -59,7 +59,7 @@ if TYPE_CHECKING:  # for editors and type checkers, which cannot follow _LAZY
     from keras_yolo_backbones.graph.fuse import fuse
     from keras_yolo_backbones.graph.hub import to_keras_hub
     from keras_yolo_backbones.graph.twin import to_tf_keras
-    from keras_yolo_backbones.images import letterbox, unletterbox
+    from keras_yolo_backbones.letterboxes import letterbox, unletterbox
     from keras_yolo_backbones.levels import Level, pyramid
     from keras_yolo_backbones.prepare import grid, preprocess
     from keras_yolo_backbones.preprocessing import Preprocessing
@@ -80,7 +80,7 @@ _LAZY = {
     "create": "registry",
     "list_models": "catalogue",
     **dict.fromkeys(("Level", "pyramid"), "levels"),
-    **dict.fromkeys(("letterbox", "unletterbox"), "images"),
+    **dict.fromkeys(("letterbox", "unletterbox"), "letterboxes"),
     **dict.fromkeys(("grid", "preprocess"), "prepare"),
     "Preprocessing": "preprocessing",
     "fuse": "graph.fuse",

@@ -1,9 +1,5 @@
 """Files and folders that appear whole or not at all.
 
-Work in progress lies in one hidden folder beside the target, `.kyb-work-…`. Its owner holds a lock on the file `lock`
-in it. The system frees that lock when the owner ends, however it ends, so the next run knows what to remove: process
-ids would not tell, since two containers may share a host name and a disk.
-
 Permissions are those of any new file: 0666 for files, 0777 for folders and scripts, less the caller's umask.
 """
 
@@ -12,23 +8,11 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import secrets
-import shutil
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 from keras_yolo_backbones.errors import ExportError
-
-try:
-    import fcntl
-except ImportError:  # Windows: work folders are not locked there, and never swept
-    fcntl = None  # type: ignore[assignment]
-
-WORK = ".kyb-work-"
-"""How the names of work folders begin."""
-
-_LOCK = "lock"
+from keras_yolo_backbones.work_folders import LOCK, locked, reason, scratch
 
 
 def check_file_target(path: str | os.PathLike[str], suffix: str) -> Path:
@@ -47,7 +31,7 @@ def check_file_target(path: str | os.PathLike[str], suffix: str) -> Path:
         try:
             manifest_of(work / target.name).touch()  # the longest name that will be needed
         except OSError as error:
-            raise ExportError(f"cannot write {target}: {_reason(error)}.") from None
+            raise ExportError(f"cannot write {target}: {reason(error)}.") from None
     return target
 
 
@@ -63,7 +47,7 @@ def check_directory(path: str | os.PathLike[str]) -> Path:
     except FileExistsError:
         raise ExportError(f"{folder} exists and is no folder; choose another path.") from None
     except (OSError, ValueError) as error:
-        raise ExportError(f"cannot write to the folder {folder}: {_reason(error)}.") from None
+        raise ExportError(f"cannot write to the folder {folder}: {reason(error)}.") from None
     with scratch(folder):
         return folder
 
@@ -103,37 +87,11 @@ def staged_pair(target: Path) -> Iterator[tuple[Path, Path]]:
         for path in (file, manifest):
             _set_mode(path, work)
             _sync(path)
-        with _locked(target.parent):
+        with locked(target.parent):
             manifest_of(target).unlink(missing_ok=True)
             os.replace(file, target)
             os.replace(manifest, manifest_of(target))
             _sync(target.parent)
-
-
-@contextlib.contextmanager
-def scratch(parent: Path | None = None, target: Path | None = None) -> Iterator[Path]:
-    """An empty hidden folder in `parent`, removed when the block ends; what dead processes left there is removed too.
-
-    Args:
-        parent: an existing folder; by default the system's folder for temporary files.
-        target: what the block makes, for error messages.
-
-    Raises:
-        ExportError: the folder cannot be made, or the system refuses to write within the block.
-    """
-    parent = parent or Path(tempfile.gettempdir())
-    _sweep(parent)
-    try:
-        work, lock = _new_work(parent)
-    except OSError as error:
-        raise ExportError(f"cannot write to the folder {parent}: {_reason(error)}.") from None
-    try:
-        yield work
-    except OSError as error:
-        raise ExportError(f"cannot write {target or parent}: {_reason(error)}.") from error
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
-        os.close(lock)
 
 
 def publish_folder(temporary: Path, target: Path) -> bool:
@@ -174,7 +132,7 @@ def _publish(temporary: Path, target: Path) -> None:
 
 def _set_mode(path: Path, work: Path) -> None:
     """The permissions that any new file or folder gets: libraries choose others. A script stays one."""
-    mask = (work / _LOCK).stat().st_mode  # made with 0666: what is left of it is what the umask leaves
+    mask = (work / LOCK).stat().st_mode  # made with 0666: what is left of it is what the umask leaves
     runs = path.is_dir() or path.stat().st_mode & 0o100
     allowed = mask & 0o666
     path.chmod(allowed | (allowed >> 2 & 0o111) if runs else allowed)
@@ -190,75 +148,7 @@ def _sync(path: Path) -> None:
             os.close(descriptor)
 
 
-def _new_work(parent: Path) -> tuple[Path, int]:
-    """A new work folder and the descriptor that holds its lock."""
-    while True:
-        work = parent / f"{WORK}{secrets.token_hex(4)}"
-        work.mkdir()
-        with contextlib.suppress(FileNotFoundError):  # swept before it was locked: try again
-            lock = os.open(work / _LOCK, os.O_CREAT | os.O_RDWR, 0o666)
-            if _lock(lock) and _is_at(lock, work / _LOCK):
-                return work, lock
-            os.close(lock)
-
-
-def _sweep(parent: Path) -> None:
-    """Remove the work folders that nobody holds the lock of."""
-    if fcntl is None:
-        return
-    with contextlib.suppress(OSError):
-        for entry in [entry for entry in os.scandir(parent) if _is_work(entry)]:
-            with contextlib.suppress(OSError):
-                lock = os.open(Path(entry.path) / _LOCK, os.O_CREAT | os.O_RDWR | os.O_NOFOLLOW, 0o666)
-                try:
-                    if _lock(lock, wait=False):
-                        shutil.rmtree(entry.path, ignore_errors=True)
-                finally:
-                    os.close(lock)
-
-
-def _is_work(entry: os.DirEntry[str]) -> bool:
-    return entry.name.startswith(WORK) and entry.is_dir(follow_symlinks=False)
-
-
-@contextlib.contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """Wait for other exporters that publish in `folder`."""
-    with contextlib.ExitStack() as stack:
-        if fcntl is not None:
-            descriptor = os.open(folder, os.O_RDONLY)
-            stack.callback(os.close, descriptor)
-            _lock(descriptor)
-        yield
-
-
-def _lock(descriptor: int, *, wait: bool = True) -> bool:
-    """Lock an open file or folder; false if it is locked and `wait` is false.
-
-    Some network disks have no locks: there nobody waits, and nothing is swept.
-    """
-    if fcntl is None:
-        return True
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-    except OSError:
-        return wait
-    return True
-
-
-def _is_at(descriptor: int, path: Path) -> bool:
-    """Whether `path` still is the file that is open."""
-    try:
-        return os.path.samestat(os.fstat(descriptor), path.stat())
-    except FileNotFoundError:
-        return False
-
-
 def _path(path: str | os.PathLike[str]) -> Path:
     if "\0" in os.fspath(path):
         raise ExportError(f"{os.fspath(path)!r} is no path: it holds a NUL character.")
     return Path(path)
-
-
-def _reason(error: Exception) -> str:
-    return getattr(error, "strerror", None) or str(error)

@@ -5,9 +5,17 @@ CONTRIBUTING lists these and the others, which have a module of their own; `test
 
 from __future__ import annotations
 
+import contextlib
+import tempfile
+import types
 import warnings
+from collections.abc import Iterator
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
+
+_SOURCES: ContextVar[str | None] = ContextVar("_SOURCES", default=None)
+"""Where autograph writes its sources; by default to the system's folder for temporary files."""
 
 
 def call_of(tensor: Any) -> Any:
@@ -49,6 +57,25 @@ def lite_tools() -> Any:
     from tensorflow.lite.tools import flatbuffer_utils
 
     return flatbuffer_utils
+
+
+@contextlib.contextmanager
+def autograph_sources_in(folder: Path) -> Iterator[None]:
+    """Let autograph write the sources that it generates to `folder`, in this thread and within the block.
+
+    It would write them to the system's folder for temporary files, and a killed process would leave them there.
+    """
+    from tensorflow.python.autograph.pyct import loader
+
+    def file(**options: Any) -> Any:
+        return tempfile.NamedTemporaryFile(dir=_SOURCES.get(), **options)
+
+    loader.tempfile = types.SimpleNamespace(NamedTemporaryFile=file)
+    token = _SOURCES.set(str(folder))
+    try:
+        yield
+    finally:
+        _SOURCES.reset(token)
 
 
 def recording_interpreter(path: Path) -> Any:

@@ -11,7 +11,8 @@ import numpy as np
 
 from keras_yolo_backbones.errors import ArgumentError
 from keras_yolo_backbones.graph.signature import image_input
-from keras_yolo_backbones.images import Letterboxed, letterbox, read_image, with_channels
+from keras_yolo_backbones.images import read_image, with_channels
+from keras_yolo_backbones.letterboxes import Letterboxed, letterbox
 from keras_yolo_backbones.levels import pyramid
 
 

@@ -11,12 +11,13 @@ import keras
 
 from keras_yolo_backbones.arguments import check_model
 from keras_yolo_backbones.errors import ArgumentError, CheckpointError, ExportError
-from keras_yolo_backbones.files import check_directory, scratch, staged
+from keras_yolo_backbones.files import check_directory, staged
 from keras_yolo_backbones.graph.signature import image_input
 from keras_yolo_backbones.levels import pyramid
 from keras_yolo_backbones.provenance import Provenance, get_provenance
 from keras_yolo_backbones.saving import load_model
 from keras_yolo_backbones.version import __version__
+from keras_yolo_backbones.work_folders import scratch
 
 FILES = ("config.json", "metadata.json", "model.weights.h5")
 """What a `.keras` file holds; the folder has the same files, as those that Keras puts on the hub itself."""

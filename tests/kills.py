@@ -57,9 +57,6 @@ IMPORTED = (
 STEPS = {"open", "os.chmod", "os.mkdir", "os.remove", "os.rename", "os.rmdir", "os.truncate", "shutil.rmtree"}
 """Audit events; those outside of the folder that is written to are not counted."""
 
-AUTOGRAPH = "__autograph_generated_file"
-"""What TensorFlow writes to the system's temporary folder while it saves: 2 kB, left there by a kill, out of reach."""
-
 IMAGES = np.random.default_rng(0).integers(0, 256, (8, 32, 32, 3), np.uint8)
 
 
@@ -226,7 +223,7 @@ class Series:
         begin = time.monotonic()
         assert wait(self.start()) == 0, self.log.read_text()[-3000:]
         assert hidden(self.folder) == [], hidden(self.folder)
-        left = [path.name for path in self.temporary.iterdir() if not path.name.startswith(AUTOGRAPH)]
+        left = [path.name for path in self.temporary.iterdir()]
         assert left == [], left
         self.check()
         return time.monotonic() - begin

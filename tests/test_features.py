@@ -21,7 +21,7 @@ from keras_yolo_backbones.cli import main
 from keras_yolo_backbones.features import run as module
 from keras_yolo_backbones.features.extract import Extractor, bare_loop
 from keras_yolo_backbones.features.parquet import read_mark
-from keras_yolo_backbones.images import letterbox
+from keras_yolo_backbones.letterboxes import letterbox
 
 
 @pytest.fixture(scope="module")

@@ -15,15 +15,8 @@ import pytest
 from conftest import ROOT, in_subprocess
 
 import keras_yolo_backbones as kyb
-from keras_yolo_backbones.files import (
-    WORK,
-    check_directory,
-    check_file_target,
-    manifest_of,
-    scratch,
-    staged,
-    staged_pair,
-)
+from keras_yolo_backbones.files import check_directory, check_file_target, manifest_of, staged, staged_pair
+from keras_yolo_backbones.work_folders import WORK, scratch
 
 
 def names(folder):

@@ -39,6 +39,11 @@ GROUND = (
     ("Warm-up messages", "field numbers of `PredictionLog`, protobuf's descriptors", "export/tf_serving/warmup.py"),
     ("TFLite converter", "`tf.lite`; names only from SavedModels; the text of a deprecation", "export/converter.py"),
     ("Names of TFLite tensors", "`stem.act_1/Relu6;stem.conv_1/BiasAdd` is `stem.act`", "quantization/reporting.py"),
+    (
+        "Sources of autograph",
+        "`pyct.loader` writes them through its `tempfile.NamedTemporaryFile`",
+        "fragile.py",
+    ),
     ("TFLite as objects", "`tensorflow.lite.tools.flatbuffer_utils`", "fragile.py, export/"),
     ("TFLite's schema", "`ai_edge_litert.schema_py_generated`", "fragile.py, litert.py"),
     ("Recording interpreter", "`experimental_preserve_all_tensors`, `experimental_op_resolver_type`", "fragile.py"),
@@ -79,7 +84,8 @@ def test_contributing_shows_the_same_table():
         (r"onnx_opset", {"export/onnx/einsum.py"}),
         (r"ctypes", {"export/tf_serving/session.py"}),
         (r"descriptor_pool", {"export/tf_serving/warmup.py"}),
-        (r"keras\.src|tensorflow\.python", set()),
+        (r"tensorflow\.python", {"fragile.py"}),
+        (r"keras\.src", set()),
     ],
 )
 def test_fragile_ground_is_in_one_place(pattern, allowed):
@@ -89,6 +95,17 @@ def test_fragile_ground_is_in_one_place(pattern, allowed):
         if re.search(pattern, re.sub(r'""".*?"""', "", path.read_text(), flags=re.DOTALL))
     }
     assert files <= allowed, f"{files - allowed}: use what is in {allowed or 'the public API'}"
+
+
+def test_no_function_of_ours_is_rewritten_by_autograph():
+    """It would write a source to the system's temporary folder, and a kill would leave it there."""
+    traced = [
+        (path.name, options)
+        for path in PACKAGE.rglob("*.py")
+        for options in re.findall(r"^(?!.*`).*tf\.function\b(.*)$", path.read_text(), flags=re.MULTILINE)
+    ]
+    assert len(traced) >= 10
+    assert [one for one in traced if "autograph=False" not in one[1]] == []
 
 
 @pytest.fixture(scope="module")
@@ -249,6 +266,16 @@ def test_operators_of_a_delegate_come_last(lite):
     assert [entry["op_name"] for entry in own] == [operator.name for operator in operators(lite)]
     assert [entry["op_name"] for entry in all_of_them[len(own) :]] == ["DELEGATE"]
     assert {"op_name", "inputs", "outputs"} <= set(own[0])
+
+
+def test_sources_of_autograph_lie_where_a_kill_leaves_nothing(tmp_path):
+    @tf.function
+    def traced(x):
+        return x + 1
+
+    with fragile.autograph_sources_in(tmp_path):
+        traced(tf.constant(1))
+    assert len(list(tmp_path.glob("__autograph_generated_file*.py"))) == 1, "TensorFlow: pyct.loader has changed"
 
 
 def test_tflite_as_objects(lite):

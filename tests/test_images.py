@@ -10,8 +10,9 @@ import tensorflow as tf
 from PIL import Image
 
 import keras_yolo_backbones as kyb
-from keras_yolo_backbones import images
-from keras_yolo_backbones.images import decode, find_images, letterbox, read_image
+from keras_yolo_backbones import images, letterboxes
+from keras_yolo_backbones.images import decode, find_images, read_image
+from keras_yolo_backbones.letterboxes import letterbox
 from keras_yolo_backbones.orientation import jpeg_orientation
 from keras_yolo_backbones.webp import webp_size
 
@@ -156,7 +157,7 @@ def test_bars_of_another_colour(photographs):
     content = saved(photographs[0][:32], "PNG")
     frame = letterbox(photographs[0][:32], 64, 64, padding=(1, 2, 3))
     assert frame.image[0, 0].tolist() == [1, 2, 3]
-    in_graph, scale, padding, size = images.letterbox_file(tf.constant(content), 64, 64, (1, 2, 3))
+    in_graph, scale, padding, size = letterboxes.letterbox_file(tf.constant(content), 64, 64, (1, 2, 3))
     np.testing.assert_array_equal(in_graph, frame.image)
     assert (float(scale), padding.numpy().tolist(), size.numpy().tolist()) == (1.0, [16, 0], [32, 64])
 

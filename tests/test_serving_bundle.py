@@ -26,7 +26,7 @@ from keras_yolo_backbones.export.tf_serving import warmup
 from keras_yolo_backbones.export.tf_serving.server import XLA_FLAGS
 from keras_yolo_backbones.export.tf_serving.session import ServingSession
 from keras_yolo_backbones.export.tf_serving.signatures import SIGNATURES, letterboxed
-from keras_yolo_backbones.images import letterbox
+from keras_yolo_backbones.letterboxes import letterbox
 
 LEVELS = {"P3": (8, 8, 64), "P4": (4, 4, 128), "P5": (2, 2, 256)}
 

@@ -15,9 +15,10 @@ PACKAGE = "keras_yolo_backbones"
 FLOORS = (
     ("errors", "version", "quiet"),
     (
-        *("arena", "arguments", "catalogue", "child", "files", "fragile", "images", "levels", "limited", "litert"),
+        *("arena", "arguments", "catalogue", "child", "files", "fragile", "images", "letterboxes", "levels"),
+        *("limited", "litert"),
         *("marks", "multiples", "orientation", "pixel_limit", "preprocessing", "progress", "provenance"),
-        *("sides", "strangers", "webp"),
+        *("sides", "strangers", "webp", "work_folders"),
     ),
     ("blocks",),
     ("families.frame",),

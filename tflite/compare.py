@@ -13,7 +13,8 @@ from matplotlib.figure import Figure
 
 from keras_yolo_backbones.export.manifest import read_manifest
 from keras_yolo_backbones.graph.agreement import agreement
-from keras_yolo_backbones.images import Letterboxed, letterbox, read_image
+from keras_yolo_backbones.images import read_image
+from keras_yolo_backbones.letterboxes import Letterboxed, letterbox
 from keras_yolo_backbones.litert import LiteModel
 from keras_yolo_backbones.preprocessing import Preprocessing
 from keras_yolo_backbones.strangers import check_runs

@@ -34,7 +34,7 @@ def add(subparsers: argparse._SubParsersAction) -> None:
 def run(args: argparse.Namespace, console: Console) -> int:
     """Measure and print a table, or JSON."""
     from keras_yolo_backbones.benchmark import deployed, measure, noise, trained_like
-    from keras_yolo_backbones.files import scratch
+    from keras_yolo_backbones.work_folders import scratch
 
     with scratch() as folder:
         with working(console, f"building and exporting {args.model}"):

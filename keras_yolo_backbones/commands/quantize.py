@@ -163,8 +163,8 @@ def _latency(aware: keras.Model) -> float:
     import numpy as np
 
     from keras_yolo_backbones.export.tflite import export_tflite
-    from keras_yolo_backbones.files import scratch
     from keras_yolo_backbones.litert import LiteModel
+    from keras_yolo_backbones.work_folders import scratch
 
     with scratch() as folder:
         runner = LiteModel(export_tflite(aware, folder / "m.tflite", least_snr_db=-100).path)
@@ -191,7 +191,7 @@ def _bought(model: keras.Model, plan: Plan, aware: keras.Model, samples: Calibra
     """What float layers bring before any tuning, against the same plan without them."""
     from keras_yolo_backbones import quantization
     from keras_yolo_backbones.export.tflite import export_tflite
-    from keras_yolo_backbones.files import scratch
+    from keras_yolo_backbones.work_folders import scratch
 
     forms = aware, quantization.quantize_aware(model, plan)
     with scratch() as folder:

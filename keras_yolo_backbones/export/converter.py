@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator
+from typing import Any
 
 import keras
 import numpy as np
@@ -12,12 +13,12 @@ import tensorflow as tf
 from keras_yolo_backbones.errors import ExportError
 from keras_yolo_backbones.export.function import deployable, frozen_function, save_signatures
 from keras_yolo_backbones.export.passing import finished
-from keras_yolo_backbones.files import scratch
 from keras_yolo_backbones.graph.upsample import upsampling_as_resize
 from keras_yolo_backbones.litert import Operator
 from keras_yolo_backbones.quantization.calibration import Calibration
 from keras_yolo_backbones.quantization.integer_form import conversions, integer_form
 from keras_yolo_backbones.quantization.tfmot.engine import is_tfmot, tfmot_function
+from keras_yolo_backbones.work_folders import scratch
 
 INPUT_TYPES = {"int8": tf.int8, "uint8": tf.uint8, "float32": tf.float32}
 OUTPUT_TYPES = {"int8": tf.int8, "float32": tf.float32}
@@ -62,21 +63,11 @@ def convert(
         call = frozen_function(upsampling_as_resize(integer_form(model)), spec)
     else:
         call = frozen_function(deployable(model), spec)
-    with scratch() as folder:
+    with scratch() as work:
+        folder = work / "saved_model"
         save_signatures({"serving_default": call}, folder, holding=model if is_tfmot(model) else None)
         converter = tf.lite.TFLiteConverter.from_saved_model(str(folder))
-        if precision != "float32":
-            converter.optimizations = [tf.lite.Optimize.DEFAULT]
-        if precision == "float16":
-            converter.target_spec.supported_types = [tf.float16]
-        if precision == "int8":
-            converter.inference_input_type = INPUT_TYPES[input_type]
-            converter.inference_output_type = tf.float32 if keeps_float else OUTPUT_TYPES[outputs]
-        if precision == "int16x8":
-            converter.inference_input_type, converter.inference_output_type = (
-                WIDE_TYPES[input_type],
-                WIDE_TYPES[outputs],
-            )
+        _set_precision(converter, precision, input_type, "float32" if precision == "int8" and keeps_float else outputs)
         if samples is not None:
             converter.representative_dataset = lambda: _representative(samples, name)
             kinds = tf.lite.OpsSet
@@ -90,6 +81,19 @@ def convert(
             reason = str(error).splitlines()[0]
             raise ConversionError(f"the TFLite converter refuses {model.name!r}: {reason}") from error
     return finished(content, float_outputs=outputs == "float32") if keeps_float else content
+
+
+def _set_precision(converter: Any, precision: str, input_type: str, outputs: str) -> None:
+    """The types of a file's weights, input and outputs."""
+    if precision != "float32":
+        converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    if precision == "float16":
+        converter.target_spec.supported_types = [tf.float16]
+    if precision == "int8":
+        converter.inference_input_type = INPUT_TYPES[input_type]
+        converter.inference_output_type = OUTPUT_TYPES[outputs]
+    if precision == "int16x8":
+        converter.inference_input_type, converter.inference_output_type = WIDE_TYPES[input_type], WIDE_TYPES[outputs]
 
 
 def _representative(samples: Calibration, name: str) -> Iterator[dict[str, np.ndarray]]:

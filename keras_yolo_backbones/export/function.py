@@ -10,6 +10,7 @@ import keras
 import tensorflow as tf
 
 from keras_yolo_backbones.errors import ExportError
+from keras_yolo_backbones.fragile import autograph_sources_in
 from keras_yolo_backbones.graph.fuse import fuse
 from keras_yolo_backbones.graph.rewrite import recast
 from keras_yolo_backbones.graph.running import named_tensors, require_tensorflow
@@ -46,15 +47,22 @@ def deployable(model: keras.Model) -> keras.Model:
     return upsampling_as_resize(fuse(recast(model, "float32")))
 
 
-def save_signatures(signatures: dict[str, Any], folder: str | Path, *, holding: Any = None) -> None:
-    """Write functions as the signatures of a SavedModel; `ExportError` if the disk is full or refuses.
+def save_signatures(signatures: dict[str, Any], folder: Path, *, holding: Any = None) -> None:
+    """Write functions as the signatures of a SavedModel.
 
-    `holding` is the object that owns the variables, if the functions use any: they are saved with it.
+    Args:
+        signatures: name -> `tf.function`.
+        folder: to be made in a folder from `scratch`, where TensorFlow leaves sources of its own beside it.
+        holding: the object that owns the variables, if the functions use any: they are saved with it.
+
+    Raises:
+        ExportError: the disk is full, or the system refuses to write.
     """
     module = tf.Module()
     module.holding = holding
     try:
-        tf.saved_model.save(module, str(folder), signatures=signatures)
+        with autograph_sources_in(folder.parent):
+            tf.saved_model.save(module, str(folder), signatures=signatures)
     except (tf.errors.OpError, OSError) as error:
         reason = getattr(error, "message", None) or error.strerror or str(error)
         raise ExportError(f"cannot write the SavedModel: {reason}.") from error

@@ -18,7 +18,8 @@ from keras_yolo_backbones.features.job import Job
 from keras_yolo_backbones.features.parquet import write_shard
 from keras_yolo_backbones.graph.fuse import fuse
 from keras_yolo_backbones.graph.signature import image_input, named_outputs
-from keras_yolo_backbones.images import letterbox, letterbox_file, read_image
+from keras_yolo_backbones.images import read_image
+from keras_yolo_backbones.letterboxes import letterbox, letterbox_file
 from keras_yolo_backbones.pixel_limit import MAX_PIXELS
 
 POOLS: dict[str, Callable[..., tf.Tensor]] = {"avg": tf.reduce_mean, "max": tf.reduce_max}

@@ -11,8 +11,8 @@ import keras
 from keras_yolo_backbones.errors import ArgumentError
 from keras_yolo_backbones.features.extract import Done, Extractor
 from keras_yolo_backbones.features.job import Job
-from keras_yolo_backbones.files import scratch
 from keras_yolo_backbones.saving import load_model
+from keras_yolo_backbones.work_folders import scratch
 
 
 class ShardMaker:

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 
 from keras_yolo_backbones.errors import CalibrationError
-from keras_yolo_backbones.images import SUFFIXES, find_images, letterbox, read_image, with_channels
+from keras_yolo_backbones.images import SUFFIXES, find_images, read_image, with_channels
+from keras_yolo_backbones.letterboxes import letterbox
 from keras_yolo_backbones.preprocessing import RGB, Preprocessing
 
 FEWEST = 8

@@ -127,7 +127,7 @@ class _Run:
                 parts.append(tf.reduce_sum(tf.square(found - goal)) / (tf.reduce_sum(tf.square(goal)) + 1e-12))
             return tf.add_n(parts) / len(parts)
 
-        @tf.function
+        @tf.function(autograph=False)
         def step(batch: tf.Tensor) -> tf.Tensor:
             with tf.GradientTape() as tape:
                 value = loss(batch)
@@ -136,7 +136,7 @@ class _Run:
                 average.assign_add(newest * (variable.value - average))
             return value
 
-        self._loss, self._step = tf.function(loss), step
+        self._loss, self._step = tf.function(loss, autograph=False), step
 
     def step(self, batch: np.ndarray) -> float:
         """Train on one batch; returns its loss before the step."""

@@ -29,7 +29,7 @@ def extremes(watched: keras.Model, groups: Sequence[str], images: Sequence[np.nd
         images: batches.
     """
 
-    @tf.function
+    @tf.function(autograph=False)
     def measure(batch: tf.Tensor) -> tf.Tensor:
         tensors = tf.nest.flatten(watched(batch, training=False))
         return tf.stack([[tf.reduce_min(tensor), tf.reduce_max(tensor)] for tensor in tensors])
@@ -48,7 +48,7 @@ def histograms(
     """Group -> how many of its values lie in each of `BINS` equal parts of its range, over all images."""
     bounds = tf.constant([ranges[group] for group in groups], tf.float32)
 
-    @tf.function
+    @tf.function(autograph=False)
     def measure(batch: tf.Tensor) -> tf.Tensor:
         tensors = tf.nest.flatten(watched(batch, training=False))
         return tf.stack([tf.histogram_fixed_width(t, bounds[i], BINS) for i, t in enumerate(tensors)])

@@ -25,7 +25,7 @@ from keras_yolo_backbones.export.tf_serving.signature_check import CHECKED_ON, c
 from keras_yolo_backbones.export.tf_serving.signatures import build_signatures, choose, choose_detection
 from keras_yolo_backbones.export.tf_serving.stable import stabilize
 from keras_yolo_backbones.export.tf_serving.warmup import MOST_RECORDS, replay_warmup, write_warmup
-from keras_yolo_backbones.files import check_directory, publish_folder, scratch
+from keras_yolo_backbones.files import check_directory, publish_folder
 from keras_yolo_backbones.graph.agreement import Agreement
 from keras_yolo_backbones.graph.fuse import fuse
 from keras_yolo_backbones.graph.rewrite import recast
@@ -34,6 +34,7 @@ from keras_yolo_backbones.graph.signature import ImageInput, image_input
 from keras_yolo_backbones.pixel_limit import MAX_PIXELS
 from keras_yolo_backbones.progress import step
 from keras_yolo_backbones.quantization.integer_form import is_fake_quantized
+from keras_yolo_backbones.work_folders import scratch
 
 MANIFEST = "manifest.json"
 PRECISIONS = {"float32": "float32", "bfloat16": "mixed_bfloat16", "float16": "mixed_float16"}

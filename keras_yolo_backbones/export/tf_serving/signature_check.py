@@ -15,7 +15,8 @@ from keras_yolo_backbones.export.tf_serving.session import ServingSession
 from keras_yolo_backbones.graph.agreement import Agreement
 from keras_yolo_backbones.graph.running import run
 from keras_yolo_backbones.graph.signature import ImageInput
-from keras_yolo_backbones.images import Letterboxed, decode, letterbox, unletterbox
+from keras_yolo_backbones.images import decode
+from keras_yolo_backbones.letterboxes import Letterboxed, letterbox, unletterbox
 
 CHECKED_ON = "2 random images per signature"
 

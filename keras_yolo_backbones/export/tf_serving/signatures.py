@@ -14,7 +14,7 @@ from keras_yolo_backbones.export.function import frozen_function
 from keras_yolo_backbones.export.tf_serving import detection
 from keras_yolo_backbones.export.tf_serving.detection import Detect, Tensors, detections
 from keras_yolo_backbones.graph.signature import ImageInput, named_outputs
-from keras_yolo_backbones.images import letterbox_file
+from keras_yolo_backbones.letterboxes import letterbox_file
 from keras_yolo_backbones.levels import is_level
 from keras_yolo_backbones.pixel_limit import MAX_PIXELS
 from keras_yolo_backbones.preprocessing import GREY
