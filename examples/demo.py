@@ -20,7 +20,7 @@ from rich.table import Table
 
 import keras_yolo_backbones as kyb
 from keras_yolo_backbones.benchmark import Candidate, measure, onnx_runner, saved_model_runner, threads
-from keras_yolo_backbones.commands.common import readable_bytes, working
+from keras_yolo_backbones.commands.common import Timings, readable_bytes, timings_table, working
 from keras_yolo_backbones.litert import LiteModel
 from keras_yolo_backbones.quiet import native_noise_hidden
 
@@ -33,22 +33,24 @@ def main() -> None:
     parser.add_argument("--weights", type=Path, help="a checkpoint of an original project")
     parser.add_argument("--image-size", type=int, default=640)
     parser.add_argument("--out", type=Path, default=Path("demo"))
+    parser.add_argument("--timings", action="store_true", help="print where the time went")
     args = parser.parse_args()
     args.out.mkdir(exist_ok=True)
 
+    timings: Timings = []
     shape = (args.image_size, args.image_size, 3)
-    with working(console, f"reading {args.weights}" if args.weights else "building v8-s with ReLU6"):
+    with working(console, f"reading {args.weights}" if args.weights else "building v8-s with ReLU6", timings):
         if args.weights:
             model = kyb.from_checkpoint(args.weights, input_shape=shape)
         else:
             model = kyb.v8("s", activation="relu6", input_shape=shape)
         name = model.name.replace("-", "")
         photographs = letterboxed(args.image_size, args.image_size)
-    with working(console, f"TFLite, int8, calibrated on {len(photographs)} photographs"):
+    with working(console, f"TFLite, int8, calibrated on {len(photographs)} photographs", timings):
         tflite = kyb.export_tflite(model, args.out / f"{name}.tflite", precision="int8", calibration=photographs)
-    with working(console, "SavedModel"):
+    with working(console, "SavedModel", timings):
         saved_model = kyb.export_saved_model(model, args.out / "serving" / name)
-    with working(console, "ONNX"):
+    with working(console, "ONNX", timings):
         onnx = kyb.export_onnx(model, args.out / f"{name}.onnx")
 
     runners: dict[str, Candidate] = {
@@ -57,8 +59,8 @@ def main() -> None:
         "saved_model": saved_model_runner(saved_model.path),
         "onnx": onnx_runner(onnx.path),
     }
-    with working(console, "measuring latency, all in turns"):
-        latency = measure(runners, model, rounds=7)
+    with working(console, "measuring latency, all in turns", timings):
+        latency = measure(runners, model, rounds=7, yardstick=False)
 
     levels = [level.name for level in kyb.pyramid(model)]
     table = Table("file", "size", *(f"{level} SNR" for level in levels), "latency / Keras", box=None, pad_edge=False)
@@ -72,13 +74,16 @@ def main() -> None:
         f"Latency is relative to the Keras model's predict_on_batch in this same run "
         f"({latency['keras'].seconds * 1e3:.0f} ms, {threads()} threads)."
     )
-    picture = draw(model, next(iter(sources())), args.out / "features.png", trained=bool(args.weights))
+    with working(console, "drawing feature maps", timings):
+        picture = draw(model, next(iter(sources())), args.out / "features.png", trained=bool(args.weights))
     console.print(f"Feature maps on a photograph: {picture}")
     if args.weights:
         console.print(f"Weights: {kyb.get_provenance(model)}", soft_wrap=True)
     else:
         console.print("Look at sizes, agreement and latency. The weights are random, so the maps are edges and noise:")
         console.print("make demo WEIGHTS=yolov8s.pt shows what a trained network sees.")
+    if args.timings:
+        console.print(timings_table(timings))
 
 
 def draw(model: keras.Model, photograph: np.ndarray, path: Path, *, trained: bool) -> Path:

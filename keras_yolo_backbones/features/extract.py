@@ -145,6 +145,7 @@ class Extractor:
     def _decoded(self, files: list[str]) -> Iterator[tuple[int, np.ndarray]]:
         """Index and pixels of every image that tf.data can decode, in order; the others are left out."""
 
+        @tf.autograph.experimental.do_not_convert
         def read(index: tf.Tensor, file: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
             return index, letterbox_file(
                 tf.io.read_file(file), self.height, self.width, self.padding, max_pixels=self.max_pixels

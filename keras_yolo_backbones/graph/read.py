@@ -55,7 +55,7 @@ def _read(
     for call in _in_order(model):
         operation, arguments = call.operation, call.arguments
         args, kwargs = tree.map_structure(new, (tuple(arguments.args), dict(arguments.kwargs)))
-        if training is not None and kwargs.get("training") is None and _takes_training(operation):
+        if training is not None and kwargs.get("training") is None and takes_training(operation):
             kwargs["training"] = training
         name = f"{prefix}{operation.name}"
         if is_functional(operation):
@@ -136,5 +136,6 @@ def _stock(model: keras.Model) -> Any:
     return next(kind for kind in type(model).__mro__ if kind.__module__.split(".")[0] == "keras")
 
 
-def _takes_training(operation: Any) -> bool:
+def takes_training(operation: Any) -> bool:
+    """Whether a layer's call can be told that it is for training."""
     return isinstance(operation, keras.Layer) and "training" in inspect.signature(operation.call).parameters

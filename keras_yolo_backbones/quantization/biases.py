@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from keras_yolo_backbones.graph.copies import copied
 from keras_yolo_backbones.graph.ir import Graph, Node, Value
-from keras_yolo_backbones.graph.rewrite import keep, rebuild
+from keras_yolo_backbones.graph.running import watching
 from keras_yolo_backbones.quantization.apply import planned
 from keras_yolo_backbones.quantization.calibration import Calibration
 from keras_yolo_backbones.quantization.kernels import QUANTIZED
@@ -40,13 +40,13 @@ def mean_shifts(graph: Graph, plan: Plan, images: Calibration) -> dict[str, tupl
     if not nodes:
         return {}
     asked = [value for node in nodes for value in (node.inputs[0], Value(node, 0))]
-    model = rebuild(graph, keep, outputs=asked)
+    watched = watching(graph, asked)
     names = tensor_names(graph)
     rounded = [_rounded(node, plan, names) for node in nodes]
 
     @tf.function(autograph=False)
     def measure(batch: tf.Tensor) -> list[tf.Tensor]:
-        tensors = tf.nest.flatten(model(batch, training=False))
+        tensors = watched(batch)
         shifts = []
         for position, (quant, layer) in enumerate(rounded):
             source, output = tensors[2 * position : 2 * position + 2]

@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_yolo_backbones.graph.ir import Graph, Node, Value
-from keras_yolo_backbones.graph.rewrite import keep, rebuild
+from keras_yolo_backbones.graph.running import watching
 from keras_yolo_backbones.quantization.calibration import Calibration
 from keras_yolo_backbones.quantization.kernels import QUANTIZED
 from keras_yolo_backbones.quantization.lower import activation_of
@@ -96,7 +96,7 @@ class Weighed:
             *(node.inputs[0] for node in kernels),
             *returned,
         ]
-        model = rebuild(graph, keep, outputs=asked)
+        run = watching(graph, asked)
         bounds = tf.constant([ranges[one.group] for one in watched], tf.float32)
         first, second, third = len(watched), 2 * len(watched), 2 * len(watched) + len(kernels)
 
@@ -104,7 +104,7 @@ class Weighed:
         def measure(batch: tf.Tensor, seed: tf.Tensor) -> tuple[tf.Tensor, list[tf.Tensor]]:
             with tf.GradientTape() as tape:
                 tape.watch(batch)
-                tensors = tf.nest.flatten(model(batch, training=False))
+                tensors = run(batch)
                 combined = tf.add_n([_random_sum(tensor, seed + i) for i, tensor in enumerate(tensors[third:])])
             ends = tensors[first:second]
             slopes = tape.gradient(combined, ends, unconnected_gradients=tf.UnconnectedGradients.ZERO)

@@ -16,8 +16,7 @@ from keras_yolo_backbones.arguments import check_model
 from keras_yolo_backbones.graph.fuse import fuse
 from keras_yolo_backbones.graph.ir import Graph, Node, Value
 from keras_yolo_backbones.graph.read import read
-from keras_yolo_backbones.graph.rewrite import keep, rebuild
-from keras_yolo_backbones.graph.running import require_tensorflow
+from keras_yolo_backbones.graph.running import require_tensorflow, watching
 from keras_yolo_backbones.graph.signature import image_input
 from keras_yolo_backbones.quantization.calibration import Calibration, calibration_images
 from keras_yolo_backbones.quantization.lower import activation_of
@@ -97,11 +96,11 @@ def _function(activation: Any) -> str:
 
 def _sizes(graph: Graph, pairs: list[_Pair], images: Calibration) -> list[np.ndarray]:
     """For each pair the largest absolute value of each channel between its convolutions."""
-    model = rebuild(graph, keep, outputs=[Value(pair.end, 0) for pair in pairs])
+    ends = watching(graph, [Value(pair.end, 0) for pair in pairs])
 
     @tf.function(autograph=False)
     def measure(batch: tf.Tensor) -> list[tf.Tensor]:
-        return [tf.reduce_max(tf.abs(t), (0, 1, 2)) for t in tf.nest.flatten(model(batch, training=False))]
+        return [tf.reduce_max(tf.abs(t), (0, 1, 2)) for t in ends(batch)]
 
     largest = [np.zeros(())] * len(pairs)
     for index in range(len(images)):

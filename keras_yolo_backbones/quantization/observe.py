@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 
-import keras
 import numpy as np
 import tensorflow as tf
 
@@ -17,21 +16,24 @@ BINS = 2048
 OUTSIDE = 1e-5
 """What `"percentile"` leaves out at either end: one value in a hundred thousand."""
 
+Watched = Callable[[tf.Tensor], list[tf.Tensor]]
 _SHRINKS = np.linspace(0.3, 1.0, 71)
+_PART = 1 << 17
+"""Weights that are rounded at a time: they stay in the processor's cache."""
 
 
-def extremes(watched: keras.Model, groups: Sequence[str], images: Sequence[np.ndarray]) -> dict[str, Range]:
+def extremes(watched: Watched, groups: Sequence[str], images: Sequence[np.ndarray]) -> dict[str, Range]:
     """Running minimum and maximum of each group over all images; 0 is always inside.
 
     Args:
-        watched: returns a list of tensors.
+        watched: images -> a list of tensors.
         groups: for each of them the group it belongs to.
         images: batches.
     """
 
     @tf.function(autograph=False)
     def measure(batch: tf.Tensor) -> tf.Tensor:
-        tensors = tf.nest.flatten(watched(batch, training=False))
+        tensors = watched(batch)
         return tf.stack([[tf.reduce_min(tensor), tf.reduce_max(tensor)] for tensor in tensors])
 
     lows, highs = dict.fromkeys(groups, 0.0), dict.fromkeys(groups, 0.0)
@@ -43,14 +45,14 @@ def extremes(watched: keras.Model, groups: Sequence[str], images: Sequence[np.nd
 
 
 def histograms(
-    watched: keras.Model, groups: Sequence[str], ranges: dict[str, Range], images: Sequence[np.ndarray]
+    watched: Watched, groups: Sequence[str], ranges: dict[str, Range], images: Sequence[np.ndarray]
 ) -> dict[str, np.ndarray]:
     """Group -> how many of its values lie in each of `BINS` equal parts of its range, over all images."""
     bounds = tf.constant([ranges[group] for group in groups], tf.float32)
 
     @tf.function(autograph=False)
     def measure(batch: tf.Tensor) -> tf.Tensor:
-        tensors = tf.nest.flatten(watched(batch, training=False))
+        tensors = watched(batch)
         return tf.stack([tf.histogram_fixed_width(t, bounds[i], BINS) for i, t in enumerate(tensors)])
 
     counts = {group: np.zeros(BINS) for group in groups}
@@ -117,11 +119,26 @@ def kernel_limits(
     largest = np.abs(flat).max(axis=0)
     if not least_error:
         return largest
-    weights = np.ones(len(flat))
+    weights: np.ndarray = np.ones(len(flat), np.float32)
     if powers is not None and len(channels) == 1 and len(flat) == len(powers) * math.prod(kernel.shape[:-2]):
-        weights = np.resize(powers, len(flat))  # rows are ordered (height, width, input channel)
-    errors = []
+        weights = np.resize(powers, len(flat)).astype(np.float32)  # rows are ordered (height, width, input channel)
+    parts = -(-flat.size // _PART)
+    best = [_best_shrinks(part, weights) for part in np.array_split(flat, min(parts, flat.shape[1]), axis=1)]
+    return largest * np.concatenate(best)
+
+
+def _best_shrinks(columns: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """For each column the share of its largest value that rounds it with the least weighed squared error."""
+    columns = np.ascontiguousarray(columns)
+    step = np.maximum(np.abs(columns).max(axis=0) / 127, 1e-12)
+    errors, rounded = [], np.empty_like(columns)
     for shrink in _SHRINKS:
-        step = np.maximum(shrink * largest / 127, 1e-12)
-        errors.append(weights @ np.square(flat - np.clip(np.rint(flat / step), -127, 127) * step))
-    return largest * _SHRINKS[np.argmin(errors, axis=0)]
+        own = np.float32(shrink) * step
+        np.divide(columns, own, out=rounded)
+        np.rint(rounded, out=rounded)
+        np.clip(rounded, -127, 127, out=rounded)
+        rounded *= own
+        rounded -= columns
+        np.square(rounded, out=rounded)
+        errors.append(weights @ rounded)
+    return _SHRINKS[np.argmin(errors, axis=0)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import keras
@@ -14,8 +14,7 @@ from keras_yolo_backbones.arguments import check_model
 from keras_yolo_backbones.errors import ArgumentError, one_of
 from keras_yolo_backbones.graph.ir import Graph, Node, Value
 from keras_yolo_backbones.graph.read import read
-from keras_yolo_backbones.graph.rewrite import keep, rebuild
-from keras_yolo_backbones.graph.running import require_tensorflow
+from keras_yolo_backbones.graph.running import require_tensorflow, watching
 from keras_yolo_backbones.graph.signature import image_input
 from keras_yolo_backbones.quantization.biases import mean_shifts
 from keras_yolo_backbones.quantization.calibration import Calibration, calibration_images
@@ -141,8 +140,8 @@ class _Observed:
     centred: frozenset[str]
 
     @functools.cached_property
-    def _watched(self) -> keras.Model:
-        return rebuild(self.graph, keep, outputs=[Value(node, 0) for node in self.nodes])
+    def _watched(self) -> Callable[[Any], list[Any]]:
+        return watching(self.graph, [Value(node, 0) for node in self.nodes])
 
     @functools.cached_property
     def widest(self) -> dict[str, Range]:

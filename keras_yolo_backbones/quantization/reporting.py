@@ -16,8 +16,7 @@ from keras_yolo_backbones.errors import ArgumentError
 from keras_yolo_backbones.graph.agreement import Agreement, agreement
 from keras_yolo_backbones.graph.ir import Node, Value
 from keras_yolo_backbones.graph.read import read
-from keras_yolo_backbones.graph.rewrite import keep, rebuild
-from keras_yolo_backbones.graph.running import run
+from keras_yolo_backbones.graph.running import run, watching
 from keras_yolo_backbones.graph.signature import image_input
 from keras_yolo_backbones.quantization.calibration import calibration_images
 from keras_yolo_backbones.quantization.int8_files import Int8File, open_int8
@@ -63,8 +62,8 @@ def report(model: keras.Model, int8_file: str | os.PathLike[str], images: Any) -
         raise ArgumentError(
             f"{path.name} has no tensor that is called like a layer of {model.name!r}: is it of a different model?"
         )
-    watched = rebuild(graph, keep, outputs=[Value(node, 0) for node in seen])
-    floats = _joined([[np.asarray(t) for t in keras.tree.flatten(watched(image, training=False))] for image in samples])
+    watched = watching(graph, [Value(node, 0) for node in seen])
+    floats = _joined([[np.asarray(t) for t in watched(image)] for image in samples])
     details = [tensors[names[node]] for node in seen]
     integers = _joined([file.values(details, image) for image in samples])
     found = {
