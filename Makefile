@@ -1,5 +1,5 @@
 # Everything that a developer does. Needs Python ≥ 3.11, make and the package index; makes its own environment.
-.PHONY: install demo test test-slow test-newest audit lint format bench bench-batches bench-peers devices trained \
+.PHONY: install demo test test-slow test-newest audit lint format bench bench-batches bench-gpu bench-peers devices trained \
 	hostile fuzz checkpoints int8 parity catalogue site release-check clean
 .DEFAULT_GOAL := help
 
@@ -23,6 +23,7 @@ help:
 	@echo "make format     bring the code into style"
 	@echo "make bench      measure build time, import time and latency on this machine"
 	@echo "make bench-batches  images a second and memory at batch 1, 8 and 32"
+	@echo "make bench-gpu  latency and throughput of SavedModels, JAX and ONNX on a GPU, or on the CPU without one"
 	@echo "make bench-peers  the latencies, also of other projects' networks, in an environment of its own"
 	@echo "make devices    ask Vela, TFLite Micro and LiteRT about every family; goes on where it was stopped"
 	@echo "make hostile    files that were made to do harm: their counts, worst time and memory"
@@ -87,6 +88,10 @@ bench: $(STAMP)
 
 bench-batches: $(STAMP)
 	$(BIN)/python zoo/batches.py $(ARGS)
+	$(BIN)/python zoo/batching.py
+
+bench-gpu: $(STAMP)
+	$(BIN)/python zoo/gpu.py --out bench-gpu $(ARGS)
 
 bench-peers:
 	test -x $(VENV)-peers/bin/python || $(PYTHON) -m venv $(VENV)-peers
@@ -136,4 +141,4 @@ release-check:
 	cd dist && ../$(VENV)-release/bin/python ../zoo/release.py works
 
 clean:
-	rm -rf build dist demo bench bench-peers .pytest_cache .ruff_cache .mypy_cache
+	rm -rf build dist demo bench bench-gpu bench-peers .pytest_cache .ruff_cache .mypy_cache
