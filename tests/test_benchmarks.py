@@ -34,7 +34,8 @@ def test_calls_take_turns_and_the_first_two_of_each_are_not_counted():
     found = gpu.in_turns(forms, None, 3)
     assert calls[:4] == ["a", "a", "b", "b"]
     assert [sorted(calls[place : place + 2]) for place in (4, 6, 8)] == [["a", "b"]] * 3
-    assert set(found) == {"a", "b"} and all(seconds > 0 for seconds in found.values())
+    assert set(found) == {"a", "b"}
+    assert all(seconds > 0 for seconds in found.values())
 
 
 @pytest.mark.slow
