@@ -79,12 +79,16 @@ class Buffer(NamedTuple):
 
 
 def planned(buffers: Iterable[Buffer]) -> int:
-    """Bytes of the smallest block that holds all buffers, each for its lifetime, planned greedily by size.
+    """Bytes of the block that holds all buffers, each for its lifetime, planned greedily by size.
 
-    That is how TFLite Micro plans the head of its arena; LiteRT plans alike, with scratch of its own kernels.
+    That is how TFLite Micro plans the head of its arena: of buffers of one size, the last one is placed first. LiteRT
+    plans alike, with scratch of its own kernels.
+
+    Args:
+        buffers: in the order of the file's tensors.
     """
     placed: list[tuple[int, int, Buffer]] = []
-    for buffer in sorted(buffers, key=lambda one: -one.size):
+    for _, buffer in sorted(enumerate(buffers), key=lambda pair: (-pair[1].size, -pair[0])):
         size = -(-buffer.size // ALIGNMENT) * ALIGNMENT
         together = sorted(
             (start, end) for start, end, other in placed if other.first <= buffer.last and buffer.first <= other.last
@@ -137,7 +141,7 @@ def _buffers(file: Path) -> tuple[list[Buffer], int]:
         last |= dict.fromkeys([index for index in (*read, *outputs) if index in first], place)
     last |= dict.fromkeys(map(int, graph.OutputsAsNumpy()), count)
     buffers = []
-    for index, start in first.items():
+    for index, start in sorted(first.items()):
         tensor = graph.Tensors(index)
         values = math.prod(int(side) for side in tensor.ShapeAsNumpy()) if tensor.ShapeLength() else 1
         buffers.append(Buffer(values * _BYTES[kinds[tensor.Type()]], start, last[index]))

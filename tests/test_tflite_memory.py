@@ -7,10 +7,12 @@ import sys
 import keras
 import pytest
 from conftest import ROOT
+from test_every_family import SMALLEST
 
 import keras_yolo_backbones as kyb
 from keras_yolo_backbones.arena import Buffer, arena, extent, memory, most_alive, planned
 from keras_yolo_backbones.benchmark import noise
+from keras_yolo_backbones.blocks import MatMul
 from keras_yolo_backbones.fragile import bare_interpreter
 from keras_yolo_backbones.quantization.memory import predicted_memory
 from keras_yolo_backbones.targets.micro import installed, micro_report
@@ -58,6 +60,11 @@ def test_a_plan_by_hand():
     assert planned([]) == most_alive([]) == 0
 
 
+def test_of_buffers_of_one_size_the_last_is_placed_first():
+    # The fourth at 0; the third and the second at 16, at different times; the first at 0. From the front it takes 48.
+    assert planned([Buffer(16, 1, 2), Buffer(16, 1, 3), Buffer(16, 4, 6), Buffer(16, 3, 4)]) == 32
+
+
 def test_the_memory_of_a_file(tmp_path):
     file = pools(16, tmp_path)
     assert memory(file) == {
@@ -77,20 +84,52 @@ def test_int8_memory_is_known_before_the_export(model, photographs, tmp_path):
     assert {key: need[key] for key in ("activations", "arena")} == {key: found[key] for key in ("activations", "arena")}
     assert need["weights"] == pytest.approx(found["weights"], rel=0.02)
     micro = micro_report(artifact.path, operators=50).facts
-    assert found["arena"] == pytest.approx(micro["arena_head_bytes"], rel=0.02)
-    assert need["micro_arena"] == pytest.approx(micro["arena_total_bytes"], rel=0.05)
+    assert found["arena"] == micro["arena_head_bytes"]
+    assert need["micro_arena"] == pytest.approx(micro["arena_total_bytes"], rel=0.01)
+
+
+def twisted() -> keras.Model:
+    """Branches that are called in another order than their names have, pads that are one, a product turned round."""
+    keras.utils.set_random_seed(0)
+    images = keras.Input((32, 32, 3), name="images")
+    x = keras.layers.Conv2D(8, 3, strides=2, padding="same", activation="relu6", name="stem")(images)
+    branches = []
+    for name in ("late", "early"):
+        y = keras.layers.ZeroPadding2D(((1, 0), (1, 0)), name=f"{name}.pad")(x)
+        y = keras.layers.Conv2D(8, 3, strides=2, activation="silu", name=name)(y)
+        branches.append(keras.layers.Conv2D(4, 1, name=f"{name}.half")(y))
+    y = keras.layers.Concatenate(name="cat")(branches)
+    cells = keras.layers.Reshape((64, 8), name="cells")(y)
+    scores = MatMul(name="scores", transpose=True)([cells, cells])
+    values = MatMul(name="values")([keras.layers.Softmax(name="softmax")(scores), cells])
+    z = keras.layers.Reshape((8, 8, 8), name="map")(values)
+    return keras.Model(images, {"P3": keras.layers.Add(name="add")([y, z])}, name="twisted")
+
+
+@needs_micro
+def test_the_arena_follows_the_order_of_the_converter(photographs, tmp_path):
+    model = twisted()
+    options = {"precision": "int8", "calibration": photographs[:, :32, :32], "method": "minmax", "least_snr_db": 0}
+    artifact = kyb.export_tflite(model, tmp_path / "model.tflite", **options)
+    need, found = predicted_memory(model), memory(artifact.path)
+    micro = micro_report(artifact.path, operators=0).facts
+    assert need["arena"] == found["arena"] == micro["arena_head_bytes"]
+    assert need["activations"] == found["activations"]
+    assert 0 <= micro["arena_total_bytes"] - need["micro_arena"] < 1200  # what it needs for itself
 
 
 @needs_micro
 @pytest.mark.slow
 @pytest.mark.parametrize("activation", ["relu6", None])
-@pytest.mark.parametrize("name", ["v3-tiny", "v5-n", "v7-tiny", "v9-t", "yolox-nano", "damo-ns"])
-def test_the_arena_is_known_within_5_percent(name, activation, tmp_path):
+@pytest.mark.parametrize("name", SMALLEST)
+def test_the_arena_is_known_within_2_percent(name, activation, tmp_path):
     model = kyb.create(name, activation=activation, input_shape=(192, 192, 3))
-    options = {"precision": "int8", "calibration": noise(model), "least_snr_db": -20}
+    options = {"precision": "int8", "calibration": noise(model), "method": "minmax", "least_snr_db": -50}
     artifact = kyb.export_tflite(model, tmp_path / "model.tflite", **options)
     micro = micro_report(artifact.path, operators=0).facts
-    assert predicted_memory(model)["micro_arena"] == pytest.approx(micro["arena_total_bytes"], rel=0.05)
+    need = predicted_memory(model)
+    assert need["arena"] == micro["arena_head_bytes"]
+    assert need["micro_arena"] == pytest.approx(micro["arena_total_bytes"], rel=0.02)
 
 
 @pytest.mark.skipif(benchmark.allocated() is None, reason="no glibc 2.33")

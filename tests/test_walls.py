@@ -15,8 +15,8 @@ PACKAGE = "keras_yolo_backbones"
 FLOORS = (
     ("errors", "version", "quiet"),
     (
-        *("arena", "arguments", "catalogue", "child", "files", "fragile", "images", "letterboxes", "levels"),
-        *("limited", "litert"),
+        *("arena", "arguments", "catalogue", "child", "files", "fragile", "images", "known_memory"),
+        *("letterboxes", "levels", "limited", "litert"),
         *("marks", "multiples", "orientation", "pixel_limit", "preprocessing", "progress", "provenance"),
         *("sides", "strangers", "webp", "work_folders"),
     ),

@@ -12,6 +12,7 @@ from rich.table import Table
 
 from keras_yolo_backbones.commands.common import image_size, print_json, readable_bytes, working
 from keras_yolo_backbones.errors import ArgumentError
+from keras_yolo_backbones.known_memory import known_memory
 
 EXAMPLES = """\
 examples:
@@ -34,7 +35,7 @@ def add(subparsers: argparse._SubParsersAction) -> None:
     )
     parser.add_argument("pattern", nargs="?", default="*", help="shell pattern, such as 'v*-s'")
     parser.add_argument("--licence", help="permissive, or an SPDX identifier: of the code and of the published weights")
-    memory = parser.add_argument_group("int8 in TFLite Micro; each network is built, in seconds")
+    memory = parser.add_argument_group("int8 in TFLite Micro; other square sides than the common ones take seconds")
     memory.add_argument("--arena-below", type=byte_count, metavar="BYTES", help="such as 512kB or 2MB")
     memory.add_argument("--image-size", type=image_size, metavar="SIDE|HxW", help="320 by default")
     memory.add_argument("--activation", help="such as relu6; the family's own by default")
@@ -50,7 +51,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
     columns = COLUMNS
     if args.arena_below is not None:
         found, columns = len(rows), COLUMNS | MEMORY
-        rows = [row for row in _with_memory(rows, args, console) if row["arena_bytes"] < args.arena_below]
+        rows = list(_with_memory(rows, args, console))
         if found and not rows:
             console.print(f"none of {found} networks needs less than {readable_bytes(args.arena_below)}")
             return 1
@@ -66,18 +67,32 @@ def run(args: argparse.Namespace, console: Console) -> int:
 
 
 def _with_memory(rows: list[dict[str, Any]], args: argparse.Namespace, console: Console) -> Iterator[dict[str, Any]]:
-    """The rows with the memory that their networks need; without those whose top level does not divide the image."""
+    """The rows with the memory that their networks need, those below the limit.
+
+    Without those whose top level does not divide the image. A network is built only where its memory is not known, and
+    not if it needs too much with ReLU6, which needs least.
+    """
+    size, limit = args.image_size or (320, 320), args.arena_below
+    for place, row in enumerate(rows):
+        if any(side % 2 ** int(row["levels"][-1][1:]) for side in size):
+            continue
+        least = known_memory(row["model"], size, "relu6")
+        if least is not None and least["micro_arena"] >= limit:
+            continue
+        need = known_memory(row["model"], size, args.activation)
+        if need is None:
+            with working(console, f"{row['model']}, {place + 1} of {len(rows)}"):
+                need = _predicted(row["model"], size, args.activation)
+        if need["micro_arena"] < limit:
+            sizes = {"arena_bytes": need["micro_arena"], "weights_bytes": need["weights"]}
+            yield {**row, **sizes, **{key.removesuffix("_bytes"): readable_bytes(sizes[key]) for key in sizes}}
+
+
+def _predicted(name: str, size: tuple[int, int], activation: str | None) -> dict[str, int]:
     from keras_yolo_backbones.quantization.memory import predicted_memory
     from keras_yolo_backbones.registry import create
 
-    height, width = args.image_size or (320, 320)
-    for place, row in enumerate(rows):
-        with working(console, f"{row['model']}, {place + 1} of {len(rows)}"):
-            if any(side % 2 ** int(row["levels"][-1][1:]) for side in (height, width)):
-                continue
-            need = predicted_memory(create(row["model"], activation=args.activation, input_shape=(height, width, 3)))
-        sizes = {"arena_bytes": need["micro_arena"], "weights_bytes": need["weights"]}
-        yield {**row, **sizes, **{key.removesuffix("_bytes"): readable_bytes(size) for key, size in sizes.items()}}
+    return predicted_memory(create(name, activation=activation, input_shape=(*size, 3)))
 
 
 def byte_count(text: str) -> int:

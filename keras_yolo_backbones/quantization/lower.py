@@ -11,7 +11,7 @@ import numpy as np
 from keras_yolo_backbones.graph.copies import OnePerLayer, copied
 from keras_yolo_backbones.graph.factors import factors_after_convs
 from keras_yolo_backbones.graph.fold import affine
-from keras_yolo_backbones.graph.fuse import fuse, replacing
+from keras_yolo_backbones.graph.fuse import fuse, fused_unchecked, replacing
 from keras_yolo_backbones.graph.ir import Graph, Node
 from keras_yolo_backbones.graph.read import read
 from keras_yolo_backbones.graph.rewrite import rebuild, recast
@@ -21,7 +21,7 @@ KERNELS = (keras.layers.Conv2D, keras.layers.DepthwiseConv2D, keras.layers.Conv2
 """Layers with a kernel, which is quantized per output channel."""
 
 
-def lower(model: keras.Model) -> keras.Model:
+def lower(model: keras.Model, *, checked: bool = True) -> keras.Model:
     """Fuse a model and take it apart into the operators of TFLite; same inputs, output names and numbers.
 
     SiLU becomes a sigmoid and a product; a hard sigmoid a ReLU6 between a sum and a product; Mish a sigmoid, a
@@ -31,11 +31,13 @@ def lower(model: keras.Model) -> keras.Model:
 
     Args:
         model: float, functional; left untouched.
+        checked: whether the fused model is run against `model`.
 
     Raises:
         GraphError: the model is not functional, or holds a layer that cannot be rebuilt.
     """
-    graph = read(fuse(recast(model, "float32")))
+    model = recast(model, "float32")
+    graph = read(fuse(model) if checked else fused_unchecked(model))
     graph = read(rebuild(graph, _Primitives(graph)))
     return rebuild(graph, replacing(factors_after_convs(graph)))
 

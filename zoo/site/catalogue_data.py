@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from keras_yolo_backbones.catalogue import catalogue, list_models
+from keras_yolo_backbones.known_memory import known_memory
 
 ROOT = Path(__file__).parents[2]
 
@@ -34,7 +35,8 @@ def rows() -> list[dict[str, Any]]:
     `measured` maps `relu6` and `own` to what tools said.
     """
     originals = _read("tests/data/originals.json")
-    arenas, devices = _read("zoo/arenas.json"), _devices()
+    devices = _devices()
+    arenas = {name: known_memory(name, (SIDE, SIDE), "relu6") or {} for name in catalogue()}
     permissive = set(list_models(licence="permissive"))
     return [
         {
@@ -49,8 +51,8 @@ def rows() -> list[dict[str, Any]]:
             "levels": facts["levels"],
             "image": facts["image_size"],
             "files": facts["files"],
-            "predicted": arenas.get(name),
-            "arena": devices.get(name, {}).get("relu6", {}).get("arena") or arenas.get(name),
+            "predicted": arenas[name].get("micro_arena"),
+            "arena": devices.get(name, {}).get("relu6", {}).get("arena") or arenas[name].get("micro_arena"),
             "measured": devices.get(name, {}),
             **{key: originals[name][key] for key in ("channels", "parameters", "macs")},
         }
