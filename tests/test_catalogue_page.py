@@ -56,10 +56,10 @@ def test_arenas_are_measured_or_predicted():
     assert ROWS["v10-n"]["measured"]["relu6"]["arena"] is None
     assert ROWS["v10-n"]["arena"] == ROWS["v10-n"]["predicted"] > 300_000
     least, most = catalogue_page.errors()
-    assert -0.05 < least < most < 0.3
+    assert -0.02 < least < most < 0.02
     assert ROWS["v4-scaled-p7"]["arena"] is None  # its strides do not divide 192
     known = [row for row in ROWS.values() if row["arena"]]
-    assert len(known) >= 79
+    assert len(known) >= 60
     assert all(100_000 < row["arena"] < 6_000_000 for row in known)
 
 
@@ -109,7 +109,7 @@ def test_cells(js):
     assert js(f"({cells % ('v8-n', 'relu6')})({keys})") == ["1.27", "1.58", "32 64 128 256", "no", "3.7", "100%"]
     assert js("[1, 0.97].map(unlessWhole)") == ["", " (97%)"]
     arenas = js('["v8-n", "v8-s", "v4-scaled-p7"].map(name => cell(ROWS.find(row => row.name === name), "arena"))')
-    assert arenas == ["333", "~655", "–"]
+    assert arenas == ["333", "~654", "–"]
     assert js(f"({cells % ('v8-n', 'own')})({keys})")[4] == "5.1"
     assert js(f"({cells % ('v8-s', 'own')})({keys})")[4:] == ["–", "–"]
     assert js("[1, 0.9999, 0.5].map(share)") == ["100%", "99%", "50%"]

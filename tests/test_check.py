@@ -13,7 +13,7 @@ from quantized import small
 
 import keras_yolo_backbones as kyb
 from keras_yolo_backbones.cli import main
-from keras_yolo_backbones.litert import LiteModel, Operator, Tensor
+from keras_yolo_backbones.litert import LiteModel, Operator, Tensor, operators
 from keras_yolo_backbones.targets.accelerators import ACCELERATORS
 from keras_yolo_backbones.targets.refusals import objection, refusals
 from keras_yolo_backbones.targets.xnnpack import delegated
@@ -134,6 +134,20 @@ def test_weights_in_float16_are_no_operators(files, target):
     assert told(files / "float16.tflite", target) == told(files / "float.tflite", target)
 
 
+@pytest.mark.parametrize("target", ["coreml", "hailo", "imx500"])
+def test_what_quantizes_itself_takes_no_integers(files, target):
+    refused = told(files / "attention.tflite", target)
+    assert {reason for _, reason, _ in refused.values()} == {f"{target} takes float files only"}
+    assert {advice[:40] for *_, advice in refused.values()} == {'give it a file of precision="float32": w'}
+    assert sum(count for count, *_ in refused.values()) == len(operators(files / "attention.tflite"))
+
+
+def test_float_files_for_what_quantizes_itself(files):
+    assert told(files / "float.tflite", "coreml") == {"LEAKY_RELU": (6, "coreml does not list it", RELU6)}
+    assert told(files / "float.tflite", "hailo") == {"LEAKY_RELU": (6, "hailo does not list it", RELU6)}
+    assert told(files / "float.tflite", "imx500") == {}
+
+
 def test_rare_operators(files):
     nearest = 'upsample with interpolation="bilinear"; v9-e has it within, take v9-c instead'
     integers = 'export with input_type="int8" and without keep_float'
@@ -169,6 +183,8 @@ def node(name: str, *inputs: Tensor, out: Tensor | None = None, activated: bool 
 
 
 IMAGE = tensor(1, 8, 8, 4)
+FLOATS = tensor(1, 8, 8, 4, kind="FLOAT32")
+ALONG = "it only along the channels"
 
 
 @pytest.mark.parametrize(
@@ -211,6 +227,18 @@ IMAGE = tensor(1, 8, 8, 4)
         ("xnnpack", node("RELU", IMAGE), "it in float only"),
         ("nnapi", node("LOG", tensor(1, 8, 8, 4, kind="FLOAT32"), out=tensor(1, 8, 8, 4, kind="FLOAT32")), ""),
         ("nnapi", node("TRANSPOSE", tensor(1, 2, 2, 2, 2)), "it only with four dimensions at most"),
+        ("coreml", node("CONCATENATION", FLOATS, FLOATS, out=FLOATS), ""),
+        ("coreml", node("CONCATENATION", FLOATS, FLOATS, out=tensor(1, 16, 8, 4, kind="FLOAT32")), ALONG),
+        ("coreml", node("PAD", FLOATS, tensor(4, 2, kind="INT32", values=(0, 0, 1, 1, 1, 1, 0, 0)), out=FLOATS), ""),
+        (
+            "coreml",
+            node("PAD", FLOATS, tensor(4, 2, kind="INT32", values=(0, 0, 1, 1, 1, 1, 0, 4)), out=FLOATS),
+            "it only along height and width",
+        ),
+        ("coreml", node("ADD", IMAGE, IMAGE), "float files only"),
+        ("hailo", node("BATCH_MATMUL", FLOATS, FLOATS, out=FLOATS), ""),
+        ("imx500", node("LEAKY_RELU", FLOATS, out=FLOATS), ""),
+        ("imx500", node("QUANTIZE", IMAGE), "float files only"),
     ],
 )
 def test_conditions(target, operator, reason):

@@ -15,6 +15,8 @@ from conftest import ROOT
 
 import keras_yolo_backbones as kyb
 from keras_yolo_backbones.families import FAMILIES
+from keras_yolo_backbones.known_memory import known_memory
+from keras_yolo_backbones.quantization.memory import predicted_memory
 
 sys.path.insert(0, str(ROOT / "zoo"))
 sys.path.insert(0, str(ROOT / "zoo" / "site"))
@@ -83,8 +85,26 @@ def test_a_family_has_a_page_with_its_networks_and_measurements():
 
 
 def test_arenas_are_those_that_are_predicted():
-    assert arenas.arena("v3-tiny") == catalogue_data.rows()[2]["predicted"]
-    assert arenas.arena("v4-scaled-p7") is None
+    sides = (64, 192)  # the first is in no table: both follow from the shapes at 512
+    found, weights = arenas.arenas("v3-tiny", "relu6", sides)
+    assert found == [
+        predicted_memory(kyb.create("v3-tiny", activation="relu6", input_shape=(64, 64, 3)))["micro_arena"],
+        catalogue_data.rows()[2]["predicted"],
+    ]
+    assert known_memory("v3-tiny", (192, 192), "relu6") == {"micro_arena": found[1], "weights": weights}
+    assert known_memory("v3-tiny", (192, 192), "relu") == known_memory("v3-tiny", (192, 192), "relu6")
+    assert known_memory("v3-tiny", (192, 192), None)["micro_arena"] > found[1]
+    unknown = [((192, 192), "mish"), ((192, 224), "relu6"), ((64, 64), "relu6")]
+    assert [known_memory("v3-tiny", *what) for what in unknown] == [None] * 3
+
+
+def test_an_axis_at_a_third_image_side():
+    bases = (192, 320)
+    assert arenas.length(32, 32, bases, 640) == 32  # channels
+    assert arenas.length(98, 162, bases, 640) == 322  # a map with padding
+    assert arenas.length(36, 100, bases, 640) == 400  # the cells of a map
+    with pytest.raises(ValueError, match="at 192 and 320 say nothing of 100"):
+        arenas.length(6, 10, bases, 100)
 
 
 @pytest.mark.slow

@@ -41,8 +41,8 @@ def add(subparsers: argparse._SubParsersAction) -> None:
     parser.add_argument(
         "--target",
         required=True,
-        help="xnnpack, gpu, edgetpu, nnapi, ethos-u55, ethos-u65, ethos-u85 (also with a size: ethos-u85-512), "
-        "tflite-micro or openvino; for .onnx tensorrt, onnxruntime, openvino or qnn",
+        help="xnnpack, gpu, edgetpu, nnapi, coreml, hailo, imx500, ethos-u55, ethos-u65, ethos-u85 (also with a size: "
+        "ethos-u85-512), tflite-micro or openvino; for .onnx tensorrt, onnxruntime, openvino or qnn",
     )
     parser.add_argument("--clock", type=float, metavar="MHZ", help="of an Ethos-U; that of Vela's system by default")
     parser.add_argument("--json", action="store_true", help="print JSON")

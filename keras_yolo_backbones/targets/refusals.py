@@ -1,6 +1,6 @@
 """Which operators of a TFLite file a device does not run by its documentation, why, and what to change.
 
-The lists are in `accelerators` and `embedded`.
+The lists are in `accelerators`, `converted` and `embedded`.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from pathlib import Path
 from keras_yolo_backbones.errors import one_of
 from keras_yolo_backbones.litert import Operator, operators
 from keras_yolo_backbones.targets.accelerators import ACCELERATORS
+from keras_yolo_backbones.targets.converted import CONVERTED
 from keras_yolo_backbones.targets.embedded import EMBEDDED
 from keras_yolo_backbones.targets.report import Refusal
 
@@ -23,9 +24,12 @@ _ADVICE = {
     "AVERAGE_POOL_2D": "it runs beside the accelerator; of the families only v9 has average pooling",
     "RESIZE_NEAREST_NEIGHBOR": 'upsample with interpolation="bilinear"; v9-e has it within, take v9-c instead',
 }
+_FLOAT = 'give it a file of precision="float32": what quantizes for it does so itself'
+_ON_DEVICE = "{} does not list it, though its source code takes it: try it on the device"
+_UNLISTED = {"imx500": "{} does not name it, though its toolkit quantizes it: only the converter tells"}
 _OTHERWISE = "replace it, or run this part on the CPU"
 
-LISTS = {**ACCELERATORS, **EMBEDDED}
+LISTS = {**ACCELERATORS, **CONVERTED, **EMBEDDED}
 """Target -> what it supports by documentation."""
 
 
@@ -63,8 +67,10 @@ def objection(operator: Operator, target: str) -> tuple[str, str]:
     accelerator = LISTS[target]
     advice = advice_for(operator.name)
     floating = any("FLOAT" in tensor.kind for tensor in operator.activations)
+    if not floating and not accelerator.integers:
+        return f"{target} takes float files only", _FLOAT
     if operator.name in accelerator.unlisted:
-        return f"{target} does not list it, though its source code takes it: try it on the device", advice
+        return _UNLISTED.get(target, _ON_DEVICE).format(target), advice
     if operator.name not in accelerator.floats | accelerator.integers:
         return f"{target} does not list it", advice
     if floating and operator.name not in accelerator.floats:
