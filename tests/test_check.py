@@ -148,6 +148,15 @@ def test_float_files_for_what_quantizes_itself(files):
     assert told(files / "float.tflite", "imx500") == {}
 
 
+def test_operators_with_one_reason_are_one_line(files, monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", "80")
+    assert main(["check", str(files / "float.tflite"), "--target", "edgetpu"]) == 1
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= 80
+    assert [line.split()[:4] for line in lines if " 12 " in line] == [["CONV_2D,", "MAX_POOL_2D", "12", "edgetpu"]]
+    assert [line.split()[:3] for line in lines if " 6 " in line] == [["LEAKY_RELU", "6", "edgetpu"]]
+
+
 def test_rare_operators(files):
     nearest = 'upsample with interpolation="bilinear"; v9-e has it within, take v9-c instead'
     integers = 'export with input_type="int8" and without keep_float'
@@ -183,6 +192,7 @@ def node(name: str, *inputs: Tensor, out: Tensor | None = None, activated: bool 
 
 
 IMAGE = tensor(1, 8, 8, 4)
+WIDE = tensor(1, 8, 8, 4, kind="INT16")
 FLOATS = tensor(1, 8, 8, 4, kind="FLOAT32")
 ALONG = "it only along the channels"
 
@@ -236,6 +246,10 @@ ALONG = "it only along the channels"
             "it only along height and width",
         ),
         ("coreml", node("ADD", IMAGE, IMAGE), "float files only"),
+        ("coreml", node("DEQUANTIZE", IMAGE, out=FLOATS), "float files only"),
+        ("edgetpu", node("ADD", WIDE, WIDE, out=WIDE), "integers of 8 bits only"),
+        ("xnnpack", node("QUANTIZE", IMAGE, out=WIDE), "integers of 8 bits only"),
+        ("tflite-micro", node("ADD", WIDE, WIDE, out=WIDE), ""),
         ("hailo", node("BATCH_MATMUL", FLOATS, FLOATS, out=FLOATS), ""),
         ("imx500", node("LEAKY_RELU", FLOATS, out=FLOATS), ""),
         ("imx500", node("QUANTIZE", IMAGE), "float files only"),

@@ -37,6 +37,7 @@ def files(photographs, tmp_path_factory):
     options = {"precision": "int8", "calibration": photographs}
     kyb.export_tflite(small("v8-n", "relu6", photographs), folder / "v8.tflite", **options)
     kyb.export_tflite(left_over(), folder / "left.tflite", **options)
+    kyb.export_tflite(left_over(), folder / "float.tflite")
     (folder / "broken.tflite").write_bytes((folder / "v8.tflite").read_bytes()[:3000])
     return folder
 
@@ -82,6 +83,21 @@ def test_vela_says_why_an_operator_stays_on_the_cpu(files, capsys):
     assert report["taken"] == report["operators"] - 2
     advice = [refusal["advice"] for refusal in report["refused"] if refusal["operator"].startswith("RESIZE")]
     assert advice == ["enlarge by 2, 4 or 8, both sides alike"]
+
+
+def test_vela_says_one_thing_of_a_float_file(files, capsys):
+    status, report = said(capsys, files / "float.tflite", "--target", "ethos-u55-128")
+    reasons = {(refusal["reason"], refusal["advice"]) for refusal in report["refused"]}
+    assert (status, report["taken"]) == (1, 0)
+    assert reasons == {
+        (
+            "Operation has tensor with unsupported DataType Float32",
+            'export with precision="int8", or use quantize_aware',
+        )
+    }
+    counts = {refusal["operator"]: refusal["count"] for refusal in report["refused"]}
+    assert counts["CONV_2D"] == 2  # the one with a ReLU6 within, too
+    assert sum(counts.values()) == report["operators"]
 
 
 @pytest.mark.skipif(not micro.installed(), reason="tflite-micro has wheels for Linux on x86-64 only")

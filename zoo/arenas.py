@@ -32,8 +32,9 @@ def arenas(name: str, activation: str | None, sides: tuple[int, ...] = SIDES) ->
     stride = 2 ** int(catalogue()[name]["levels"][-1][1:])
     bases = (256, 512)
     large = built(name, activation, bases[1])
-    # Attention divides its cells into areas: its shapes are not told from one size.
-    small = built(name, activation, bases[0]) if large.turned else halved(large)
+    # Attention and channel shuffles reshape maps: what becomes of their axes is not told from one size.
+    maps = all(tensor.shape[0] == tensor.shape[1] for tensor in large.activations if len(tensor.shape) == 3)
+    small = halved(large) if maps and not large.turned else built(name, activation, bases[0])
     needs = [None if side % stride else between(small, large, bases, side).need() for side in sides]
     return [need and need["micro_arena"] for need in needs], large.weights
 

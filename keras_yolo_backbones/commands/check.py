@@ -14,7 +14,7 @@ from keras_yolo_backbones.commands.common import print_json, readable_bytes, wor
 from keras_yolo_backbones.errors import ArgumentError
 
 if TYPE_CHECKING:
-    from keras_yolo_backbones.targets.report import Report
+    from keras_yolo_backbones.targets.report import Refusal, Report
 
 EXAMPLES = """\
 examples:
@@ -78,18 +78,34 @@ def _print(report: Report, file: Path) -> None:
     if report.missing:
         table.add_row("", escape(report.missing))
     for name, value in report.facts.items():
-        if value or not name.endswith("_bytes"):
+        if value or name.startswith("steps"):
             table.add_row(*_fact(name, value))
     out.print(f"{report.target}: {report.taken} of {report.operators} operators", markup=False)
     out.print(table)
     if report.refused:
         table = Table(box=None, pad_edge=False)
-        for title in ("operator", "count", "reason", "what to change"):
+        table.add_column("operator", overflow="fold", min_width=max(map(len, _names(report.refused))))
+        for title in ("count", "reason", "what to change"):
             table.add_column(title, overflow="fold")
-        for refusal in report.refused:
-            table.add_row(*map(escape, (refusal.operator, str(refusal.count), refusal.reason, refusal.advice)))
+        for line in _together(report.refused):
+            table.add_row(*map(escape, line))
         out.print()
         out.print(table)
+
+
+def _names(refused: list[Refusal]) -> set[str]:
+    return {refusal.operator for refusal in refused}
+
+
+def _together(refused: list[Refusal]) -> list[tuple[str, str, str, str]]:
+    """One line for all operators with the same reason and advice."""
+    groups: dict[tuple[str, str], list[Refusal]] = {}
+    for refusal in refused:
+        groups.setdefault((refusal.reason, refusal.advice), []).append(refusal)
+    return [
+        (", ".join(one.operator for one in same), str(sum(one.count for one in same)), *why)
+        for why, same in groups.items()
+    ]
 
 
 def _fact(name: str, value: Any) -> tuple[str, str]:

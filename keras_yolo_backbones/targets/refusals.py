@@ -24,9 +24,8 @@ _ADVICE = {
     "AVERAGE_POOL_2D": "it runs beside the accelerator; of the families only v9 has average pooling",
     "RESIZE_NEAREST_NEIGHBOR": 'upsample with interpolation="bilinear"; v9-e has it within, take v9-c instead',
 }
+INTEGERS = 'export with precision="int8", or use quantize_aware'
 _FLOAT = 'give it a file of precision="float32": what quantizes for it does so itself'
-_ON_DEVICE = "{} does not list it, though its source code takes it: try it on the device"
-_UNLISTED = {"imx500": "{} does not name it, though its toolkit quantizes it: only the converter tells"}
 _OTHERWISE = "replace it, or run this part on the CPU"
 
 LISTS = {**ACCELERATORS, **CONVERTED, **EMBEDDED}
@@ -67,14 +66,22 @@ def objection(operator: Operator, target: str) -> tuple[str, str]:
     accelerator = LISTS[target]
     advice = advice_for(operator.name)
     floating = any("FLOAT" in tensor.kind for tensor in operator.activations)
-    if not floating and not accelerator.integers:
+    kinds = {tensor.kind for tensor in operator.activations} & {"INT8", "UINT8", "INT16"}
+    if kinds and not accelerator.integers:
         return f"{target} takes float files only", _FLOAT
+    if "INT16" in kinds and target in ACCELERATORS:
+        return f"{target} takes integers of 8 bits only", 'export with precision="int8"'
+    if operator.name in accelerator.unlisted and target in CONVERTED:
+        return (
+            f"{target} does not name it, though its toolkit quantizes it",
+            "only the vendor's converter tells: try it",
+        )
     if operator.name in accelerator.unlisted:
-        return _UNLISTED.get(target, _ON_DEVICE).format(target), advice
+        return f"{target} does not list it, though its source code takes it: try it on the device", advice
     if operator.name not in accelerator.floats | accelerator.integers:
         return f"{target} does not list it", advice
     if floating and operator.name not in accelerator.floats:
-        integers = advice if operator.name == "QUANTIZE" else 'export with precision="int8", or use quantize_aware'
+        integers = advice if operator.name == "QUANTIZE" else INTEGERS
         return f"{target} takes integers only", integers
     if not floating and operator.name not in accelerator.integers:
         return f"{target} takes it in float only", advice

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from keras_yolo_backbones.child import Finished, last_words, run
 from keras_yolo_backbones.errors import ArgumentError, ExportError, one_of, shown
-from keras_yolo_backbones.targets.refusals import advice_for
+from keras_yolo_backbones.targets.refusals import INTEGERS, advice_for
 from keras_yolo_backbones.targets.report import Refusal, Report
 from keras_yolo_backbones.targets.tools import Tool, command_path
 
@@ -28,6 +28,9 @@ SIZES = {
 """Chip -> multiply-accumulates a cycle, the default first."""
 
 _LEFT = re.compile(r"Warning \(supported operators\) operator: (\S+), ofm: '([^\n]*)'\nReason: ([^\n]*)")
+
+_TENSOR = re.compile(r"(?<=DataType Float\d\d) \(.*\)$")
+"""The name of a tensor at the end of a reason: without it, operators with one reason are one line."""
 
 
 class Placed(NamedTuple):
@@ -80,7 +83,10 @@ def vela_report(path: Path, target: str, *, operators: int, clock: float | None 
     target = configuration(target)
     placed = compiled(path, target)
     counts = Counter(placed.left)
-    refused = [Refusal(name, count, reason, advice_for(name, target[:9])) for (name, reason), count in counts.items()]
+    refused = [
+        Refusal(name, count, reason, INTEGERS if "DataType Float" in reason else advice_for(name, target[:9]))
+        for (name, reason), count in counts.items()
+    ]
     facts = {"npu_passes": placed.passes, **_facts(placed.summary, clock)}
     return Report(target, VELA.version(), operators, refused, facts)
 
@@ -111,19 +117,23 @@ def _rows(table: Path) -> list[dict[str, str]]:
 
 
 def _left(layers: list[dict[str, str]], said: str) -> list[tuple[str, str]]:
-    """The operators that its table puts on the CPU, with the reason that its warnings give."""
-    reasons = {tensor: (name, reason) for name, tensor, reason in _LEFT.findall(said)}
-    unknown = "Vela has no form of it for this NPU"
-    return [
-        reasons.get(row["Name"], (_upper(row["Original Operator"]), unknown))
-        for row in layers
-        if row["Target"] == "CPU"
-    ]
+    """The operators that its table puts on the CPU, with the reason that its warnings give.
+
+    A warning names the activation inside an operator, where it has one; the table the operator.
+    """
+    reasons = {tensor: (name, _TENSOR.sub("", reason)) for name, tensor, reason in _LEFT.findall(said)}
+    left = []
+    for row in layers:
+        if row["Target"] == "CPU":
+            operator = _upper(row["Original Operator"])
+            name, reason = reasons.get(row["Name"], (operator, "Vela has no form of it for this NPU"))
+            left.append((operator if name.startswith("RELU") else name, reason))
+    return left
 
 
 def _upper(name: str) -> str:
-    """`"ResizeNearestNeighbor"` -> `"RESIZE_NEAREST_NEIGHBOR"`."""
-    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", shown(name)).upper()
+    """`"ResizeNearestNeighbor"` -> `"RESIZE_NEAREST_NEIGHBOR"`, `"Conv2D"` -> `"CONV_2D"`."""
+    return re.sub(r"(?<=[a-z])(?=[A-Z0-9])", "_", shown(name)).upper()
 
 
 def _failure(done: Finished) -> str:

@@ -58,6 +58,6 @@ def xnnpack_report(path: Path) -> Report:
     for name, count in Counter(seen.left).items():
         known = reasons.get(name)
         reason = known.reason if known else "LiteRT keeps it for itself"
-        refused.append(Refusal(name, count, reason, known.advice if known else advice_for(name, "xnnpack")))
+        refused.append(Refusal(name, count, reason, known.advice if known else advice_for(name)))
     source = f"ai-edge-litert {metadata.version('ai-edge-litert')}"
     return Report("xnnpack", source, len(seen.taken) + len(seen.left), refused, {"parts": seen.parts})
