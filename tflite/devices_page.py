@@ -9,7 +9,9 @@ HEAD = """\
 # Networks on devices
 
 Written by `make devices` from what the tools say of int8 files with random weights: Arm's compiler Vela for Ethos-U,
-TFLite Micro's interpreter, and LiteRT for XNNPACK. `devices.json` has more of it.
+TFLite Micro's interpreter, and LiteRT for XNNPACK. `devices.json` has more of it, with the date of
+each row and the versions of the tools. Of the second sizes, and of attention at 640, not every row has been measured;
+`make devices` measures those that are missing.
 
 - **U55, U85**: Vela's estimate in ms for an Ethos-U55 with 128 or 256 multiply-accumulates a cycle at 500 MHz and an
   Ethos-U85 with 512 at 1 GHz, in the systems that Vela assumes by default. Vela says itself that it is an estimate; use
