@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import keras_yolo_backbones as kyb
+from keras_yolo_backbones.cli import main
 from keras_yolo_backbones.litert import operators
 from keras_yolo_backbones.quantization.sensitivity import unit_of
 
@@ -55,3 +56,18 @@ def test_a_bound_out_of_reach_is_said_to_be(model, photographs):
 def test_units_are_called_as_users_call_them():
     names = ("stem.conv", "stage2.cv1.at16.conv", "spp.cv2.conv", "head")
     assert [unit_of(name) for name in names] == ["stem", "stage2.cv1", "spp.cv2", "head"]
+
+
+def test_a_search_refuses_the_options_that_it_chooses_itself(tmp_path, capfd):
+    command = ["quantize", "v8-n", "--images", str(tmp_path), "--out", str(tmp_path / "out"), "--at-least-db", "25"]
+    assert main([*command, "--batch-size", "4", "--learning-rate", "1e-4", "--method", "mse"]) == 2
+    told = " ".join(capfd.readouterr().err.split())
+    assert "chooses all measures itself: leave out --batch-size, --learning-rate, --method." in told
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_network_without_anything_to_round_is_said_to_be_one():
+    images = keras.Input((16, 16, 3), name="images")
+    model = keras.Model(images, {"P1": keras.layers.MaxPooling2D(2)(images)}, name="bare")
+    with pytest.raises(kyb.GraphError, match="'bare' has no convolution, no dense layer"):
+        kyb.quantization.plan(model, np.zeros((8, 16, 16, 3), np.uint8) + np.uint8(9))

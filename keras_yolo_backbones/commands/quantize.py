@@ -48,8 +48,8 @@ def add(subparsers: argparse._SubParsersAction) -> None:
     parser.add_argument("--weights", metavar="FILE", help="trained weights, of Keras or of the original project")
     parser.add_argument("--images", required=True, metavar="DIR", help="photographs like those in use")
     parser.add_argument("--epochs", type=int, default=10, help="of tuning; 0 leaves the weights as they are")
-    parser.add_argument("--batch-size", type=int, default=8)
-    parser.add_argument("--learning-rate", type=float, default=3e-5)
+    parser.add_argument("--batch-size", type=int, help="images a step of tuning; 8 by default")
+    parser.add_argument("--learning-rate", type=float, help="of tuning; 3e-5 by default")
     parser.add_argument(
         "--method", default="auto", help="how ranges are chosen: auto (default), minmax, percentile or mse"
     )
@@ -110,8 +110,8 @@ def run(args: argparse.Namespace, console: Console) -> int:
             aware,
             samples,
             epochs=args.epochs,
-            batch_size=args.batch_size,
-            learning_rate=args.learning_rate,
+            batch_size=8 if args.batch_size is None else args.batch_size,
+            learning_rate=3e-5 if args.learning_rate is None else args.learning_rate,
             checkpoints=folder / f"{stem}.checkpoints",
             quiet=not console.is_terminal,
         )
@@ -132,11 +132,17 @@ def run(args: argparse.Namespace, console: Console) -> int:
 
 def _check_search(args: argparse.Namespace) -> None:
     """Check that the options leave the search its choice, before anything is built."""
-    chosen = args.keep_float or args.learn_ranges or args.method != "auto" or args.scheme != "asymmetric"
-    if chosen or args.format != ["tflite"]:
-        raise ArgumentError(
-            "--at-least-db chooses: leave out --method, --keep-float, --learn-ranges, --scheme and --format."
-        )
+    given = {
+        "--batch-size": args.batch_size is not None,
+        "--format": args.format != ["tflite"],
+        "--keep-float": bool(args.keep_float),
+        "--learn-ranges": args.learn_ranges,
+        "--learning-rate": args.learning_rate is not None,
+        "--method": args.method != "auto",
+        "--scheme": args.scheme != "asymmetric",
+    }
+    if found := [option for option, is_given in given.items() if is_given]:
+        raise ArgumentError(f"--at-least-db chooses all measures itself: leave out {', '.join(found)}.")
 
 
 def _search(args: argparse.Namespace, console: Console, model: keras.Model, samples: Calibration, stem: Path) -> int:

@@ -79,8 +79,9 @@ def export_tflite(
             are trained.
         outputs: of an int8 file: `"int8"` (default), or `"float32"`, which costs one DEQUANTIZE each. Of an int16x8
             file: `"int16"` (default) or `"float32"`.
-        target: `"xnnpack"` writes a concat of more than five tensors in steps, and int8 averages as convolutions. The
-            numbers are the same.
+        target: `"xnnpack"` writes a concat of more than five tensors in steps, and int8 averages as convolutions: the
+            numbers are the same. Int8 depthwise convolutions of more than 25 weights a channel, which XNNPACK computes
+            many times slower than in float, go to LiteRT's own kernel, which can be a step off.
 
     Returns:
         The file and its manifest, after the file has run and agreed with the model: an int8 file also with the

@@ -11,7 +11,7 @@ import keras
 import numpy as np
 
 from keras_yolo_backbones.arguments import check_model
-from keras_yolo_backbones.errors import ArgumentError, one_of
+from keras_yolo_backbones.errors import ArgumentError, GraphError, one_of
 from keras_yolo_backbones.graph.ir import Graph, Node, Value
 from keras_yolo_backbones.graph.read import read
 from keras_yolo_backbones.graph.running import require_tensorflow, watching
@@ -60,7 +60,7 @@ def plan(
     Raises:
         ArgumentError: an unknown method, or a model that is fake-quantized already.
         CalibrationError: calibration images that cannot be used.
-        GraphError: a layer that quantization does not know, named.
+        GraphError: a layer that quantization does not know, named; or a model without any layer that int8 rounds.
     """
     return plan_lowered(lowered(model), model, calibration, method=method, image_size=image_size, symmetric=symmetric)
 
@@ -94,6 +94,10 @@ def plan_lowered(
     groups = {node: names[scales.group(node)] for node in kept}
     ranges = {groups[node]: fixed for node in kept if (fixed := scales.fixed(node))}
     seen = [node for node in kept if scales.rounds(node) and groups[node] not in ranges]
+    if not seen:
+        raise GraphError(
+            f"{model.name!r} has no convolution, no dense layer and no ReLU or the like: a plan would choose nothing."
+        )
     centred = frozenset(groups[node] for node in seen if scales.centred(node))
     observed = _Observed(graph, seen, [groups[node] for node in seen], samples, centred)
 
