@@ -45,6 +45,16 @@ def test_a_network_is_cut_where_one_tensor_goes_through(toy, plan):
     assert all(part.end == following.source for part, following in itertools.pairwise(parts))
 
 
+def test_no_part_ends_before_an_activation(photographs):
+    """The range of what a SiLU is taken of may be cut where nothing is left of it: that is no goal to learn."""
+    images = keras.Input((16, 16, 3), name="images")
+    x = keras.layers.Conv2D(4, 3, activation="silu", name="first")(images)
+    model = keras.Model(images, {"P3": keras.layers.Conv2D(4, 3, name="last")(x)}, name="curved")
+    first, last = segments(read(kyb.quantize_aware(model, photographs[:, :16, :16], method="minmax")))
+    assert first.end.node.name == "first.silu.quant"
+    assert last.source == first.end
+
+
 def test_learned_rounding_is_better_than_the_nearest(toy, plan, photographs, tmp_path):
     crops, held_out = photographs[:, :16, :16], np.float32(photographs[:, 32:48, 32:48]) / 255
     wanted = run(toy, held_out)["P3"]

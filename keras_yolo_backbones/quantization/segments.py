@@ -14,6 +14,7 @@ from keras_yolo_backbones.graph.ir import Graph, Node, Value
 from keras_yolo_backbones.quantization.integer_form import plain_layer
 from keras_yolo_backbones.quantization.kernels import FLOAT
 from keras_yolo_backbones.quantization.layers import Converted, FakeQuant
+from keras_yolo_backbones.quantization.lower import activation_of
 from keras_yolo_backbones.quantization.simulated import UNROUNDED, unrounded
 
 Call = Callable[..., Any]
@@ -73,11 +74,17 @@ def segments(graph: Graph) -> list[Segment]:
         nodes.append(node)
         kernel = any(type(other.layer) in FLOAT for other in nodes)
         rest = any(type(other.layer) in FLOAT for other in graph.nodes[index + 1 :])
-        if isinstance(node.layer, FakeQuant) and kernel and rest and not reaches and last[node] > index:
+        cut = isinstance(node.layer, FakeQuant) and not _before_activation(graph, node)
+        if cut and kernel and rest and not reaches and last[node] > index:
             found.append(_segment(nodes, source, Value(node, 0), returned))
             source, nodes = Value(node, 0), []
     end = next(value for value in reversed(returned) if value.node in nodes)
     return [*found, _segment(nodes, source, end, returned)]
+
+
+def _before_activation(graph: Graph, node: Node) -> bool:
+    """Whether an activation uses the tensor: its range may be cut where the activation makes nothing of it."""
+    return any(activation_of(consumer.layer) for consumer in graph.consumers(node))
 
 
 def own_layers(part: Segment, parts: list[Segment]) -> list[Any]:
