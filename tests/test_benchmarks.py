@@ -14,6 +14,7 @@ sys.path.insert(0, str(ROOT / "zoo"))
 
 import batching
 import gpu
+import served
 
 
 def test_the_scheduler_gets_the_numbers_that_the_server_gets(tmp_path):
@@ -44,7 +45,7 @@ def test_the_gpu_table_is_made_without_a_gpu(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["gpu.py", "--out", str(tmp_path), *options])
     gpu.main()
     found = json.loads((tmp_path / "gpu.json").read_text())
-    assert set(found["seconds"]["v8-n"]) >= set(gpu.SERVED)
+    assert set(found["seconds"]["v8-n"]) >= set(served.SERVED)
     assert all(set(times) == {"1", "2"} for times in found["seconds"]["v8-n"].values())
     assert "1.00" in capsys.readouterr().out
 

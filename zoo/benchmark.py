@@ -114,7 +114,10 @@ def latencies(name: str, side: int, rounds: int) -> dict[str, dict[str, float]]:
     """Every form of one network, timed in turns."""
     model = trained_like(network(name, side))
     with tempfile.TemporaryDirectory() as folder:
+        from served import saved_models
+
         forms = deployed(model, Path(folder), noise(model)) | peers(name, side, Path(folder))
+        forms |= {form: run for form, run in saved_models(model, Path(folder)).items() if form not in forms}
         found = measure(forms, model, reference=REFERENCE, rounds=rounds)
     return {form: latency._asdict() for form, latency in found.items()}
 

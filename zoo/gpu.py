@@ -26,16 +26,10 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 from rich.table import Table
+from served import saved_models
 
 Call = Callable[[np.ndarray], Any]
 REFERENCE = "saved_model"
-SERVED: dict[str, dict[str, Any]] = {
-    "saved_model": {},
-    "saved_model bfloat16": {"precision": "bfloat16"},
-    "saved_model XLA": {"xla": True},
-}
-"""Form -> arguments of `export_saved_model`."""
-
 PROVIDERS = {"onnxruntime CUDA": "CUDAExecutionProvider", "onnxruntime TensorRT": "TensorrtExecutionProvider"}
 
 
@@ -95,19 +89,6 @@ def times(name: str, args: argparse.Namespace, missing: list[str]) -> dict[str, 
     else:
         missing.append("jax")
     return found
-
-
-def saved_models(model: Any, folder: Path) -> dict[str, Call]:
-    """The SavedModels, loaded; unpinned, so that TensorFlow places them on the GPU."""
-    import keras_yolo_backbones as kyb
-    from keras_yolo_backbones.benchmark import saved_model_runner
-
-    options: dict[str, Any] = {"signatures": ("serving_default",), "batch_sizes": (1,)}
-    made = {
-        form: kyb.export_saved_model(model, folder / form.replace(" ", "-"), **options, **own)
-        for form, own in SERVED.items()
-    }
-    return {form: saved_model_runner(artifact.path) for form, artifact in made.items()}
 
 
 def onnx_sessions(model: Any, folder: Path, missing: list[str]) -> dict[str, Call]:
