@@ -95,7 +95,7 @@ bench-gpu: $(STAMP)
 
 bench-peers:
 	test -x $(VENV)-peers/bin/python || $(PYTHON) -m venv $(VENV)-peers
-	$(VENV)-peers/bin/python -m pip install --quiet --disable-pip-version-check -e '.[dev]' keras-cv kagglehub openvino
+	$(VENV)-peers/bin/python -m pip install --quiet --disable-pip-version-check -e '.[dev]' keras-cv kagglehub kyolo openvino
 	$(VENV)-peers/bin/python zoo/benchmark.py --out bench-peers --parts latency $(ARGS)
 
 devices: $(STAMP)

@@ -14,6 +14,12 @@ KERAS_CV = {
 }
 """Network -> arguments of keras-cv's YOLOV8Backbone that make the same one; its convolutions are the same in number."""
 
+KYOLO = {"v8-n": "yolov8n", "v8-s": "yolov8s"}
+"""Network -> kyolo's detector on the same backbone, of which only the backbone is measured."""
+
+KYOLO_LEVELS = {"P3": "model-4-cv2-act", "P4": "model-6-cv2-act", "P5": "model-9-cv2-act"}
+"""Level -> the layer of kyolo's detectors that computes it."""
+
 
 def peers(name: str, side: int, folder: Path) -> dict[str, Candidate]:
     """What others make of a network: form -> a function that runs it.
@@ -26,6 +32,8 @@ def peers(name: str, side: int, folder: Path) -> dict[str, Candidate]:
     found: dict[str, Candidate] = {}
     if name in KERAS_CV and importlib.util.find_spec("keras_cv"):
         found["saved_model of keras-cv"] = saved_model_runner(_keras_cv(name, side, folder))
+    if name in KYOLO and importlib.util.find_spec("kyolo"):
+        found["saved_model of kyolo"] = saved_model_runner(_kyolo(name, side, folder))
     return found
 
 
@@ -41,4 +49,16 @@ def _keras_cv(name: str, side: int, folder: Path) -> Path:
     model = trained_like(keras.Model(backbone.inputs, outputs))
     target = folder / "keras-cv"
     model.export(str(target), verbose=False)
+    return target
+
+
+def _kyolo(name: str, side: int, folder: Path) -> Path:
+    """A SavedModel of kyolo's backbone, written as Keras writes it."""
+    import keras
+    import kyolo.models
+
+    detector = getattr(kyolo.models, KYOLO[name])(nc=80, input_shape=(side, side, 3))
+    outputs = {level: detector.get_layer(layer).output for level, layer in KYOLO_LEVELS.items()}
+    target = folder / "kyolo"
+    trained_like(keras.Model(detector.inputs, outputs)).export(str(target), verbose=False)
     return target
