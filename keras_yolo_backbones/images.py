@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import warnings
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -76,12 +76,14 @@ def _reason(error: Exception) -> str:
     return " ".join(line.removeprefix("b'").removesuffix("'") for line in said.splitlines())
 
 
-def decode(file: Any, max_pixels: int = MAX_PIXELS) -> Any:
+def decode(file: Any, max_pixels: int = MAX_PIXELS, *, frame: tuple[int, int] | None = None) -> Any:
     """The pixels of a JPEG, PNG or BMP file, upright; in eager TensorFlow or in a graph.
 
     Args:
         file: scalar string tensor, the file's content.
         max_pixels: larger images are refused by their header.
+        frame: (height, width) that the image will be scaled down to. A JPEG that is at least twice as large is then
+            decoded at a half, a quarter or an eighth of its size, which takes less time; its pixels differ a little.
 
     Returns:
         (height, width, 3) uint8 tensor, RGB.
@@ -91,9 +93,30 @@ def decode(file: Any, max_pixels: int = MAX_PIXELS) -> Any:
     """
     import tensorflow as tf
 
-    pixels = tf.io.decode_image(within_limit(file, max_pixels), channels=3, expand_animations=False)
+    checked = within_limit(file, max_pixels)
+
+    def whole() -> Any:
+        return tf.io.decode_image(checked, channels=3, expand_animations=False)
+
+    if frame is None:
+        pixels = whole()
+    else:
+        is_jpeg = tf.strings.substr(file, 0, 3) == b"\xff\xd8\xff"
+        pixels = tf.cond(is_jpeg, lambda: _reduced_jpeg(checked, frame, whole), whole)
     pixels = tf.ensure_shape(pixels, (None, None, 3))
     return tf.ensure_shape(upright(pixels, jpeg_orientation(file)), (None, None, 3))
+
+
+def _reduced_jpeg(file: Any, frame: tuple[int, int], whole: Callable[[], Any]) -> Any:
+    """The pixels of a JPEG at the smallest of its sizes that is no smaller than it will be in the frame."""
+    import tensorflow as tf
+
+    sides, fit = tf.cast(tf.image.extract_jpeg_shape(file)[:2], tf.float64), tf.constant(frame, tf.float64)
+    # It may lie on its side: its EXIF data is looked at later.
+    scale = tf.maximum(tf.reduce_min(fit / sides), tf.reduce_min(fit / sides[::-1]))
+    smaller = [lambda ratio=ratio: tf.io.decode_jpeg(file, channels=3, ratio=ratio) for ratio in (2, 4, 8)]
+    halvings = tf.math.count_nonzero(scale <= tf.constant([1 / 2, 1 / 4, 1 / 8], tf.float64), dtype=tf.int32)
+    return tf.switch_case(halvings, [whole, *smaller])
 
 
 def _decoded(content: bytes, max_pixels: int) -> np.ndarray:

@@ -105,9 +105,13 @@ def letterbox_file(
         The frame (height, width, 3) uint8, the scale () float32, (top, left) as (2,) float32, and (height, width) of
         the image as (2,) float32.
     """
+    return fitted(decode(file, max_pixels), height, width, padding)
+
+
+def fitted(image: Any, height: int, width: int, padding: Sequence[int]) -> tuple[Any, Any, Any, Any]:
+    """`letterbox_file` of decoded pixels, (any height, any width, 3) uint8."""
     import tensorflow as tf
 
-    image = decode(file, max_pixels)
     sides = tf.cast(tf.shape(image)[:2], tf.float64)
     scale = tf.reduce_min(tf.constant([height, width], tf.float64) / sides)
     rows, columns = tf.unstack(tf.maximum(tf.cast(tf.round(sides * scale), tf.int32), 1))

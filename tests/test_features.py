@@ -14,7 +14,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from conftest import ROOT, SIDE
+from golden import relative_error
 from pyarrow import parquet
+from sklearn.datasets import load_sample_image
 
 import keras_yolo_backbones as kyb
 from keras_yolo_backbones.cli import main
@@ -119,6 +121,22 @@ def test_another_order_of_shards_gives_the_same_bytes(made, small, folder, tmp_p
     assert [done.shard for done in Extractor(small, batch_size=4).run(job, [3, 1])] == [3, 1]
     for shard in (3, 1):
         assert job.features_file(shard).read_bytes() == (made[0] / f"features-{shard:06d}.parquet").read_bytes()
+
+
+def test_reduced_decoding_is_part_of_the_job(small, tmp_path):
+    large = tmp_path / "large"
+    large.mkdir()
+    for index, name in enumerate(("china.jpg", "flower.jpg")):
+        (large / f"{index}.jpg").write_bytes(tf.io.encode_jpeg(load_sample_image(name), quality=95).numpy())
+    kyb.extract_features(small, large, tmp_path / "whole", batch_size=2)
+    kyb.extract_features(small, large, tmp_path / "reduced", batch_size=2, reduced_decoding=True)
+    whole, reduced = (rows(tmp_path / name)[0] for name in ("whole", "reduced"))
+    for name, levels in whole.items():
+        for level, values in levels.items():
+            assert 0 < relative_error(reduced[name][level], values) < 0.1
+    for name, wanted in (("whole", True), ("reduced", False)):
+        with pytest.raises(kyb.ArgumentError, match="reduced_decoding"):
+            kyb.extract_features(small, large, tmp_path / name, batch_size=2, reduced_decoding=wanted)
 
 
 def test_another_job_is_not_mixed_in(made, small, folder):

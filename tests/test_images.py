@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from PIL import Image
+from sklearn.datasets import load_sample_image
 
 import keras_yolo_backbones as kyb
 from keras_yolo_backbones import images, letterboxes
@@ -160,6 +161,31 @@ def test_bars_of_another_colour(photographs):
     in_graph, scale, padding, size = letterboxes.letterbox_file(tf.constant(content), 64, 64, (1, 2, 3))
     np.testing.assert_array_equal(in_graph, frame.image)
     assert (float(scale), padding.numpy().tolist(), size.numpy().tolist()) == (1.0, [16, 0], [32, 64])
+
+
+@pytest.mark.parametrize(
+    ("frame", "sides"),
+    [
+        ((330, 330), (427, 640)),
+        ((320, 320), (214, 320)),
+        ((330, 220), (427, 640)),  # it would fit if it were lying on its side
+        ((320, 200), (214, 320)),
+        ((96, 96), (107, 160)),
+        ((8, 8), (54, 80)),
+    ],
+)
+def test_large_jpegs_are_decoded_no_smaller_than_the_frame_needs(frame, sides):
+    file = tf.io.encode_jpeg(load_sample_image("china.jpg"), quality=95)
+    image = decode(file, frame=frame)
+    assert image.shape[:2] == sides
+    whole, reduced = (letterboxes.fitted(pixels, *frame, (0, 0, 0))[0] for pixels in (decode(file), image))
+    error = np.abs(np.float32(whole) - np.float32(reduced)).mean()
+    assert error == 0 if sides == (427, 640) else 0 < error < 4
+
+
+def test_other_kinds_are_decoded_whole(photographs):
+    image = decode(tf.constant(saved(photographs[0], "PNG")), frame=(8, 8))
+    np.testing.assert_array_equal(image, photographs[0])
 
 
 def test_only_pixels_are_letterboxed(photographs):

@@ -125,24 +125,32 @@ def latencies(name: str, side: int, rounds: int) -> dict[str, dict[str, float]]:
 def throughput(name: str, side: int) -> dict[str, float]:
     """Images a second of `extract_features` as a share of those of the bare model loop, in turns.
 
-    The files are JPEGs of real photographs that fill the network's frame ("fitting"), so that the model is the limit,
-    and the same four times as large ("large"), which have to be scaled.
+    The files are JPEGs of real photographs that fill the network's frame ("fitting"), and the same with sides four
+    times as long ("large"), which are scaled; "reduced" is large files by `reduced_decoding`.
     """
     import keras_yolo_backbones as kyb
     from keras_yolo_backbones.features.extract import Extractor, bare_loop
     from keras_yolo_backbones.features.job import make_job
 
-    extractor = Extractor(kyb.create(name, input_shape=(side, side, 3), levels=("P5",)), batch_size=BATCH)
-    ratios: dict[str, list[float]] = {"fitting": [], "large": []}
+    model = trained_like(kyb.create(name, input_shape=(side, side, 3), levels=("P5",)))
+    plain = Extractor(model, batch_size=BATCH)
+    extractors = {
+        "fitting": plain,
+        "large": plain,
+        "reduced": Extractor(model, batch_size=BATCH, reduced_decoding=True),
+    }
+    ratios: dict[str, list[float]] = {kind: [] for kind in extractors}
     with tempfile.TemporaryDirectory() as folder:
-        for kind, scale in (("fitting", 1), ("large", 2)):
+        for kind, scale in (("fitting", 1), ("large", 4)):
             write_photographs(Path(folder) / kind, side * scale, BATCH * BATCHES)
-        bare_loop(extractor, 1)
+        for extractor in extractors.values():
+            bare_loop(extractor, 1)
+        folders = {kind: Path(folder) / ("fitting" if kind == "fitting" else "large") for kind in extractors}
         for attempt in range(THROUGHPUT_ROUNDS):
             for kind, found in ratios.items():
                 out = Path(folder) / f"{kind}-{attempt}"
                 out.mkdir()
-                job = make_job(Path(folder) / kind, out, BATCH * BATCHES)
+                job, extractor = make_job(folders[kind], out, BATCH * BATCHES), extractors[kind]
                 start = time.perf_counter()
                 bare_loop(extractor, BATCHES)
                 middle = time.perf_counter()

@@ -14,12 +14,13 @@ import tensorflow as tf
 
 from keras_yolo_backbones.errors import ArgumentError
 from keras_yolo_backbones.export.function import frozen_function
+from keras_yolo_backbones.export.tf_serving.operators import fusable
 from keras_yolo_backbones.features.job import Job
 from keras_yolo_backbones.features.parquet import write_shard
 from keras_yolo_backbones.graph.fuse import fuse
 from keras_yolo_backbones.graph.signature import image_input, named_outputs
-from keras_yolo_backbones.images import read_image
-from keras_yolo_backbones.letterboxes import letterbox, letterbox_file
+from keras_yolo_backbones.images import decode, read_image
+from keras_yolo_backbones.letterboxes import fitted, letterbox
 from keras_yolo_backbones.pixel_limit import MAX_PIXELS
 
 POOLS: dict[str, Callable[..., tf.Tensor]] = {"avg": tf.reduce_mean, "max": tf.reduce_max}
@@ -53,6 +54,7 @@ class Extractor:
         pool: `"avg"` or `"max"`, over the cells of each level.
         batch_size: images that are run together.
         max_pixels: larger images are not decoded.
+        reduced_decoding: see `extract_features`.
 
     Attributes:
         channels: level name -> features.
@@ -62,16 +64,24 @@ class Extractor:
         ArgumentError: the model leaves its image size open, or returns no feature maps.
     """
 
-    def __init__(self, model: keras.Model, *, pool: str = "avg", batch_size: int = 32, max_pixels: int = MAX_PIXELS):
+    def __init__(
+        self,
+        model: keras.Model,
+        *,
+        pool: str = "avg",
+        batch_size: int = 32,
+        max_pixels: int = MAX_PIXELS,
+        reduced_decoding: bool = False,
+    ):
         images = image_input(model)
         self.height, self.width, channels = images.sized(None)
         outputs = named_outputs(model)
         if channels != 3 or any(len(tensor.shape) != 4 for tensor in outputs.values()):
             raise ArgumentError(f"model {model.name!r}: expected RGB images in and feature maps out.")
-        self.max_pixels = max_pixels
+        self.max_pixels, self.reduced_decoding = max_pixels, reduced_decoding
         self.batch_size, self.channels = batch_size, {name: tensor.shape[-1] for name, tensor in outputs.items()}
         shape = (batch_size, self.height, self.width, 3)
-        call = frozen_function(fuse(model), tf.TensorSpec(shape, tf.float32, name=images.name))
+        call = frozen_function(fusable(fuse(model)), tf.TensorSpec(shape, tf.float32, name=images.name))
         reduce, prepared, self.padding = POOLS[pool], images.preprocessing.apply, images.preprocessing.padding
 
         @tf.function(input_signature=[tf.TensorSpec(shape, tf.uint8)], autograph=False)
@@ -147,9 +157,9 @@ class Extractor:
 
         @tf.autograph.experimental.do_not_convert
         def read(index: tf.Tensor, file: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-            return index, letterbox_file(
-                tf.io.read_file(file), self.height, self.width, self.padding, max_pixels=self.max_pixels
-            )[0]
+            frame = (self.height, self.width)
+            pixels = decode(tf.io.read_file(file), self.max_pixels, frame=frame if self.reduced_decoding else None)
+            return index, fitted(pixels, *frame, self.padding)[0]
 
         threads = os.cpu_count() or 1
         # Folders and pipes are not opened: reading a pipe may never end.

@@ -23,7 +23,7 @@ class ShardMaker:
             path = folder / "model.keras"
             path.write_bytes(model)
             opened = load_model(path, compile=False)
-        options = {name: job.conditions[name] for name in ("pool", "batch_size", "max_pixels")}
+        options = {name: job.conditions[name] for name in ("pool", "batch_size", "max_pixels", "reduced_decoding")}
         self._extractor, self._job = Extractor(opened, **options), job
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
