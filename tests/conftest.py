@@ -83,17 +83,15 @@ def model():
 
 
 @pytest.fixture(scope="module")
-def digits_example():
-    """The modules `data` and `detector` of examples/digits_detector."""
-    folder = str(ROOT / "examples" / "digits_detector")
+def make_digits():
+    """What makes the digits task of examples/detector."""
+    folder = str(ROOT / "examples" / "detector")
     sys.path.insert(0, folder)
-    import data
-    import detector
+    import digits
 
-    yield data, detector
+    yield digits.make_digits
     sys.path.remove(folder)
-    for name in ("data", "detector", "evaluate"):
-        sys.modules.pop(name, None)
+    sys.modules.pop("digits", None)
 
 
 def disturbed(model, seed: int = 0):

@@ -34,15 +34,13 @@ def shares(a, b, integers) -> dict[str, float]:
 class Digits:
     """The trained detector, fake-quantized, and its two files."""
 
-    def __init__(self, data, detector, activation, folder):
-        self.model = trained_digits(detector, activation)
-        self.plan = kyb.quantization.plan(
-            self.model, data.make_digits(64, seed=1000, training=True).images, method="minmax"
-        )
+    def __init__(self, make_digits, activation, folder):
+        self.model = trained_digits(activation)
+        self.plan = kyb.quantization.plan(self.model, make_digits(64, seed=1000, training=True).images, method="minmax")
         self.aware = kyb.quantize_aware(self.model, self.plan)
         self.onnx = kyb.export_onnx(self.aware, folder / "a.onnx")
         self.tflite = kyb.export_tflite(self.aware, folder / "a.tflite")
-        self.images = np.float32(data.make_digits(16, seed=2000, training=False).images) / 255
+        self.images = np.float32(make_digits(16, seed=2000, training=False).images) / 255
         self.wanted = LiteModel(self.tflite.path)(self.images)
 
 

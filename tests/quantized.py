@@ -61,12 +61,27 @@ def outputs(path: Path, images: np.ndarray) -> dict[str, np.ndarray]:
     return LiteModel(path)(np.float32(images) / 255)
 
 
-def trained_digits(detector, activation: str) -> keras.Model:
-    """The detector that `run.py` trains (seed 0), kernels in half precision, with its backbone's levels as outputs."""
-    whole = detector.build_detector("v8-n", activation)
+def trained_digits(activation: str) -> keras.Model:
+    """A small detector of digits, trained for half an hour; kernels were stored in half precision.
+
+    images (64, 64, 3) -> {"P3", "P4": levels, "scores": (8, 8, 10), "boxes": (8, 8, 4)}.
+    """
+    backbone = kyb.create("v8-n", activation=activation, input_shape=(64, 64, 3), levels=("P3", "P4"))
+    top = keras.layers.UpSampling2D(2, name="neck.up")(backbone.output["P4"])
+    x = keras.layers.Concatenate(name="neck.cat")([top, backbone.output["P3"]])
+    x = _unit(x, 64, 1, activation, "neck.cv")
+    outputs = {}
+    for part, channels in (("scores", 10), ("boxes", 4)):
+        y = _unit(x, 64, 3, activation, f"head.{part}.cv")
+        outputs[part] = keras.layers.Conv2D(channels, 1, name=f"head.{part}")(y)
+    model = keras.Model(backbone.input, {**backbone.output, **outputs}, name=f"digits-v8-n-{activation}")
+    trained = keras.Model(backbone.input, outputs)  # with the weights in the order of the file
     with np.load(DATA / "digits" / f"v8-n-{activation}.npz") as content:
-        whole.set_weights([np.float32(content[name]) for name in content.files])
-    levels = {
-        level: whole.get_layer(name).output for level, name in (("P3", "stage3.cv2.act"), ("P4", "stage4.cv2.act"))
-    }
-    return keras.Model(whole.input, {**levels, **whole.output}, name=whole.name)
+        trained.set_weights([np.float32(content[name]) for name in content.files])
+    return model
+
+
+def _unit(x: keras.KerasTensor, channels: int, kernel: int, activation: str, name: str) -> keras.KerasTensor:
+    x = keras.layers.Conv2D(channels, kernel, padding="same", use_bias=False, name=name)(x)
+    x = keras.layers.BatchNormalization(momentum=0.97, epsilon=1e-3, name=f"{name}.bn")(x)
+    return keras.layers.Activation(activation, name=f"{name}.act")(x)

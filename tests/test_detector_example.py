@@ -222,7 +222,7 @@ def test_objects_of_a_folder_in_pixels(example, yolo_folder):
         ({"images": []}, "not COCO's format of objects: no 70 in it"),
         ({"images": [], "annotations": []}, "no images; expected .jpg"),
         (
-            {"images": [{"id": 70, "file_name": "c.png", "width": 1, "height": 1}]},
+            {"images": [{"id": 70, "file_name": "c.png", "width": 64, "height": 32}]},
             "1 of its 1 images are not there, such",
         ),
     ],
@@ -233,12 +233,41 @@ def test_a_coco_file_that_is_wrong(example, yolo_folder, changes, message):
         example["labels"].read_labels(yolo_folder)
 
 
+@pytest.mark.parametrize(
+    "box", [[float("nan"), 8, 16, 16], [24, 8, float("inf"), 16], [24, 8, -4, 16], [24, 8, 60, 16]]
+)
+def test_a_box_of_a_coco_file_that_is_wrong(example, yolo_folder, box):
+    annotation = {"image_id": 70, "category_id": 90, "bbox": [24, 8, 16, 16]}
+    coco(yolo_folder, annotations=[annotation, annotation | {"bbox": box}])
+    with pytest.raises(SystemExit, match=r"instances.json, annotations\[1\] of a.png: bbox .*; expected a box inside"):
+        example["labels"].read_labels(yolo_folder)
+
+
+def test_an_image_that_cannot_be_read_is_named(example, yolo_folder):
+    """Also out of the thread that reads for `fit`."""
+    (yolo_folder / "images" / "b.png").write_bytes(b"no image")
+    labels = example["labels"].read_labels(yolo_folder)
+    model = keras.Sequential([keras.Input((32, 32, 3)), keras.layers.Flatten(), keras.layers.Dense(1)])
+    batches = example["data"].Batches(labels, kyb.v8("n", input_shape=(32, 32, 3)), batch=1)
+    model.compile(loss=lambda y, x: keras.ops.mean(x) + 0 * keras.ops.mean(y))
+    with pytest.raises(ValueError, match=r"b\.png"):
+        model.fit(batches, verbose=0)
+
+
 def test_folders_that_are_wrong(example, yolo_folder):
     read = example["labels"].read_labels
-    for line in ("1 0.5 0.5 0.25", "1 2 0.5 0.25 0.5", "cat 0.5 0.5 0.25 0.5", "1.5 0 0 0 0", "nan 0 0 0 0"):
+    for line in ("1 0.5 0.5 0.25", "cat 0.5 0.5 0.25 0.5", "1.5 0 0 0 0", "nan 0 0 0 0", "inf 0 0 0 0"):
         (yolo_folder / "labels" / "b.txt").write_text(f"\n{line}\n")
         with pytest.raises(SystemExit, match=rf"b.txt, line 2: '{re.escape(line)}'; expected 'label x y width height'"):
             read(yolo_folder)
+    for box in ("2 0.5 0.25 0.5", "nan 0.5 0.2 0.2", "0.5 0.5 inf 0.2", "0.5 0.5 -0.2 0.2", "0.5 0.1 0.2 0.25"):
+        (yolo_folder / "labels" / "b.txt").write_text(f"1 {box}\n")
+        with pytest.raises(
+            SystemExit, match=rf"b.txt, line 1: '1 {re.escape(box)}'; expected a box inside the image; "
+        ):
+            read(yolo_folder)
+    (yolo_folder / "labels" / "b.txt").write_text("1 0.5 0.5 0 0.2\n0 0.5 0.097 0.2 0.2\n")
+    np.testing.assert_allclose(read(yolo_folder).objects[1], [[0, 0.4, 0, 0.6, 0.197]], atol=1e-6)
     with pytest.raises(SystemExit, match="labels: no folder images/ in it; expected images/ with labels/"):
         read(yolo_folder / "labels")
     (yolo_folder / "labels").rename(yolo_folder / "texts")

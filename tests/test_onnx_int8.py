@@ -16,8 +16,8 @@ from keras_yolo_backbones.litert import LiteModel
 
 
 @pytest.fixture(scope="module")
-def relu6(digits_example, tmp_path_factory):
-    return Digits(*digits_example, "relu6", tmp_path_factory.mktemp("relu6"))
+def relu6(make_digits, tmp_path_factory):
+    return Digits(make_digits, "relu6", tmp_path_factory.mktemp("relu6"))
 
 
 @pytest.fixture(scope="module")
@@ -38,9 +38,9 @@ def test_without_optimizations_most_images_give_the_same_integers(relu6):
 
 
 @pytest.mark.slow
-def test_both_files_of_a_plan_with_silu(digits_example, tmp_path):
+def test_both_files_of_a_plan_with_silu(make_digits, tmp_path):
     """Optimized, onnxruntime computes as LiteRT does; as float operators, one step in a sigmoid makes several."""
-    silu = Digits(*digits_example, "silu", tmp_path)
+    silu = Digits(make_digits, "silu", tmp_path)
     integers = silu.onnx.manifest["integers"]
     assert all(same(run_onnx(silu.onnx.path, "images", silu.images), silu.wanted))
     found = shares(run_onnx(silu.onnx.path, "images", silu.images, optimized=False), silu.wanted, integers)
@@ -87,8 +87,8 @@ def test_zero_points_are_those_of_tflite_plus_128(relu6):
         assert tensor["zero_point"] == lite[name]["zero_point"] + 128
 
 
-def test_a_symmetric_model_has_zero_points_of_0_and_the_integers_of_tflite(relu6, tmp_path, digits_example):
-    images = digits_example[0].make_digits(64, seed=1000, training=True).images
+def test_a_symmetric_model_has_zero_points_of_0_and_the_integers_of_tflite(relu6, tmp_path, make_digits):
+    images = make_digits(64, seed=1000, training=True).images
     aware = kyb.quantize_aware(relu6.model, images, symmetric=True, method="minmax")
     file = kyb.export_onnx(aware, tmp_path / "s.onnx", scheme="symmetric", layout="nhwc")
     graph = Graph(onnx.load(file.path).graph)

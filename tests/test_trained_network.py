@@ -26,12 +26,11 @@ def share_equal(path, aware, images):
 
 
 @pytest.mark.parametrize("activation", ["relu6", "silu"])
-def test_the_file_is_equal_to_its_model(digits_example, activation, tmp_path):
-    data, detector = digits_example
-    model = trained_digits(detector, activation)
-    aware = kyb.quantize_aware(model, data.make_digits(64, seed=1000, training=True).images, method="minmax")
+def test_the_file_is_equal_to_its_model(make_digits, activation, tmp_path):
+    model = trained_digits(activation)
+    aware = kyb.quantize_aware(model, make_digits(64, seed=1000, training=True).images, method="minmax")
     file = kyb.export_tflite(aware, tmp_path / "file.tflite")
-    images = np.float32(data.make_digits(16, seed=2000, training=False).images) / 255
+    images = np.float32(make_digits(16, seed=2000, training=False).images) / 255
     found = share_equal(file.path, aware, images)
     assert set(found) == {"P3", "P4", "scores", "boxes"}
     assert min(found.values()) >= 0.9999, found

@@ -10,11 +10,27 @@ import keras_yolo_backbones as kyb
 
 
 class Batches(keras.utils.PyDataset):
-    """Batches of letterboxed images, as the model takes them, and their objects for `loss.Detector`."""
+    """Batches of letterboxed images, as the model takes them, and their objects for `loss.Detector`.
 
-    def __init__(self, labels: Labels, model: keras.Model, *, batch: int = 16, most: int = 100, shuffle: bool = True):
+    `most` objects of an image are kept; by default as many as the fullest image has, since each costs time. Prepared
+    images stay in memory if all of them fit into `memory` bytes.
+    """
+
+    def __init__(
+        self,
+        labels: Labels,
+        model: keras.Model,
+        *,
+        batch: int = 16,
+        most: int = 0,
+        shuffle: bool = True,
+        memory: int = 1 << 30,
+    ):
         super().__init__()
-        self.labels, self.model, self.batch, self.most, self.shuffle = labels, model, batch, most, shuffle
+        self.labels, self.model, self.batch, self.shuffle = labels, model, batch, shuffle
+        self.most = most or max(1, *map(len, labels.objects))
+        self.keep = 4 * np.prod(model.input.shape[1:]) * len(labels.files) <= memory
+        self.kept: dict[int, tuple[np.ndarray, np.ndarray]] = {}
         self.random = np.random.default_rng(0)
         self.order = np.arange(len(self.labels.files))
         self.on_epoch_end()
@@ -28,12 +44,20 @@ class Batches(keras.utils.PyDataset):
 
     def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
         chosen = self.order[index * self.batch : (index + 1) * self.batch]
-        prepared = kyb.preprocess([self.labels.files[i] for i in chosen], self.model)
-        objects = np.full((len(chosen), self.most, 5), -1, np.float32)
-        for row, i, frame in zip(objects, chosen, prepared.frames, strict=True):
-            found = framed(self.labels.objects[i], frame)[: self.most]
-            row[: len(found)] = found
-        return prepared.images, objects
+        images, objects = zip(*map(self.one, map(int, chosen)), strict=True)
+        return np.stack(images), np.stack(objects)
+
+    def one(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+        """One image and its objects, (most, 5)."""
+        if index in self.kept:
+            return self.kept[index]
+        prepared = kyb.preprocess(self.labels.files[index], self.model)  # a ValueError names a file that is no image
+        objects = np.full((self.most, 5), -1, np.float32)
+        found = framed(self.labels.objects[index], prepared.frames[0])[: self.most]
+        objects[: len(found)] = found
+        if self.keep:
+            self.kept[index] = prepared.images[0], objects
+        return prepared.images[0], objects
 
 
 def framed(objects: np.ndarray, frame) -> np.ndarray:

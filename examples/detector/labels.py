@@ -13,6 +13,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+OUTSIDE = 0.01
+"""How far outside the image a box may be, in shares of it."""
+
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp")
 
 
@@ -80,17 +83,31 @@ def _lines(file: Path) -> np.ndarray:
     for number, line in enumerate(text.splitlines(), start=1):
         if not line.strip():
             continue
+        where = f"{file}, line {number}: {line[:60]!r}"
         try:
             label, x, y, width, height = map(float, line.split())
-            good = label >= 0 and label == int(label) and all(0 <= share <= 1 for share in (x, y, width, height))
+            good = label >= 0 and label == int(label)
         except (ValueError, OverflowError):
             good = False
         if not good:
-            raise SystemExit(
-                f"{file}, line {number}: {line[:60]!r}; expected 'label x y width height', the last four from 0 to 1."
-            )
-        found.append((label, x - width / 2, y - height / 2, x + width / 2, y + height / 2))
+            raise SystemExit(f"{where}; expected 'label x y width height', the last four from 0 to 1.")
+        found += _object(int(label), (x - width / 2, y - height / 2, width, height), where)
     return np.array(found, np.float32).reshape(-1, 5)
+
+
+def _object(label: int, box: tuple[float, ...], where: str) -> list[tuple[float, ...]]:
+    """One object, or none where the box has no area; `box` is left, top, width, height in shares of the image.
+
+    A box may be outside by a hundredth of the image, as rounding makes it, and is cut there.
+    """
+    left, top, width, height = box
+    corners = (left, top, left + width, top + height)
+    if not (width >= 0 and height >= 0 and all(-OUTSIDE <= share <= 1 + OUTSIDE for share in corners)):
+        shown = ", ".join(f"{share:.4g}" for share in corners)
+        raise SystemExit(f"{where}; expected a box inside the image; left, top, right, bottom are {shown} of it.")
+    if width == 0 or height == 0:
+        return []
+    return [(label, *(min(max(share, 0.0), 1.0) for share in corners))]
 
 
 def _coco(folder: Path, document: Path) -> Labels:
@@ -101,15 +118,16 @@ def _coco(folder: Path, document: Path) -> Labels:
         labels = {category["id"]: label for label, category in enumerate(categories)}
         images = {image["id"]: image for image in content["images"]}
         found = defaultdict(list)
-        for annotation in content["annotations"]:
+        for index, annotation in enumerate(content["annotations"]):
             image, label = images[annotation["image_id"]], labels[annotation["category_id"]]
             left, top, width, height = map(float, annotation["bbox"])
-            if width > 0 and height > 0 and not annotation.get("iscrowd"):
-                size = np.array([image["width"], image["height"]] * 2, np.float64)
-                found[image["id"]].append((label, *([left, top, left + width, top + height] / size)))
+            if not annotation.get("iscrowd"):
+                wide, high = float(image["width"]), float(image["height"])
+                where = f"{document}, annotations[{index}] of {image['file_name']}: bbox {annotation['bbox']}"
+                found[image["id"]] += _object(label, (left / wide, top / high, width / wide, height / high), where)
         files = [folder / "images" / image["file_name"] for image in images.values()]
         names = tuple(str(category["name"]) for category in categories)
-    except (ValueError, TypeError, AttributeError, KeyError) as error:
+    except (ValueError, TypeError, AttributeError, KeyError, ZeroDivisionError) as error:
         what = f"no {error} in it" if isinstance(error, KeyError) else str(error) or type(error).__name__
         raise SystemExit(f"{document}: not COCO's format of objects: {what}.") from None
     missing = [file for file in files if not file.is_file()]

@@ -46,7 +46,7 @@ def main() -> None:
     args = parser.parse_args()
     try:
         run(args)
-    except kyb.BackboneError as error:
+    except (kyb.BackboneError, ValueError) as error:  # ValueError: an unreadable image
         raise SystemExit(str(error)) from None
 
 
