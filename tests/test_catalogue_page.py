@@ -56,10 +56,10 @@ def test_arenas_are_measured_or_predicted():
     assert not ROWS["v8-m"]["measured"]
     assert ROWS["v8-m"]["arena"] == ROWS["v8-m"]["predicted"] > 900_000
     least, most = catalogue_page.errors()
-    assert -0.06 < least < most < 0.06
+    assert -0.01 < least < most < 0.01
     assert ROWS["v4-scaled-p7"]["arena"] is None  # its strides do not divide 192
     known = [row for row in ROWS.values() if row["arena"]]
-    assert len(known) >= 118
+    assert len(known) >= 115
     assert all(100_000 < row["arena"] < 7_000_000 for row in known)
 
 

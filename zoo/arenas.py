@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +42,10 @@ def halved(large: Footprint) -> Footprint:
     """A convolutional network at half of a side that is a power of two: every map halves, its padding does not."""
 
     def shape(axes: tuple[int, ...]) -> tuple[int, ...]:
-        return tuple(axis if axis == 1 else axis - 2 ** int(math.log2(axis)) // 2 for axis in axes[:-1]) + axes[-1:]
+        return (
+            tuple(axis if axis == 1 else axis - 2 ** ((axis + 1).bit_length() - 1) // 2 for axis in axes[:-1])
+            + axes[-1:]
+        )
 
     activations = [tensor._replace(shape=shape(tensor.shape)) for tensor in large.activations]
     return large._replace(activations=activations)
