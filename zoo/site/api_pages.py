@@ -9,7 +9,7 @@ PACKAGE = kyb.__name__
 
 TOPICS = {
     "Networks": ("registry", "catalogue", "levels", "graph"),
-    "Images": ("images", "prepare", "preprocessing"),
+    "Images": ("letterboxes", "prepare", "preprocessing"),
     "Weights": ("weights", "provenance"),
     "Models on disk": ("saving", "pretrained"),
     "Export": ("export",),
