@@ -14,6 +14,7 @@ from typing import Any
 from keras_yolo_backbones.errors import one_of
 
 FILE = "catalogue.json"
+FACTS = "facts.json"
 
 PERMISSIVE = ("Apache-2.0", "MIT", "LicenseRef-YOLO-2")
 """Licences that closed products may use; the last one is Darknet's, which allows everything."""
@@ -26,6 +27,12 @@ def catalogue() -> dict[str, dict[str, Any]]:
     `licences` holds the pair of code and weights for everyone who published the network, its release first.
     """
     return json.loads(resources.files(__package__).joinpath(FILE).read_text("utf-8"))
+
+
+@functools.cache
+def stored_facts() -> dict[str, dict[str, Any]]:
+    """Name -> what `kyb info NAME --json` prints of the network as it is by default; `zoo/facts.py` writes it."""
+    return json.loads(resources.files(__package__).joinpath(FACTS).read_text("utf-8"))
 
 
 def list_models(pattern: str = "*", *, licence: str | None = None) -> list[str]:

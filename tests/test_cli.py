@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import re
@@ -12,8 +13,9 @@ import pytest
 import tensorflow as tf
 from conftest import ROOT, in_subprocess
 
-from keras_yolo_backbones.catalogue import catalogue
+from keras_yolo_backbones.catalogue import catalogue, stored_facts
 from keras_yolo_backbones.cli import main
+from keras_yolo_backbones.commands import info
 from keras_yolo_backbones.registry import described, variants
 from keras_yolo_backbones.version import __version__
 
@@ -88,17 +90,36 @@ def test_list_on_a_narrow_terminal_cuts_no_name(monkeypatch, capfd):
     assert set(catalogue()) <= words
 
 
-def test_listing_imports_neither_keras_nor_numpy():
+def test_what_is_stored_is_told_without_keras_and_numpy():
     printed = in_subprocess("""
 import contextlib, io, sys
 from keras_yolo_backbones.cli import main
+from keras_yolo_backbones.commands import info
 import keras_yolo_backbones as kyb
 with contextlib.redirect_stdout(io.StringIO()):
     main(["list"])
+    main(["list", "v*-n", "--activation", "relu6", "--arena-below", "400kB", "--image-size", "192"])
+    main(["info", "v8-s"])
 kyb.list_models()
 print(sorted({"keras", "tensorflow", "numpy"} & set(sys.modules)))
 """)
     assert printed.split() == ["[]"]
+
+
+@pytest.mark.parametrize("name", ["v8-n", "v3-tiny", "v10-n"])
+def test_what_is_stored_of_a_network_is_what_building_it_says(name, capfd):
+    arguments = argparse.ArgumentParser()
+    info.add(arguments.add_subparsers())
+    built = json.loads(json.dumps(info.describe(arguments.parse_args(["info", name]))))
+    assert stored_facts()[name] == built
+    assert json.loads(kyb(capfd, "info", name, "--json")[1]) == built
+
+
+def test_facts_of_every_network_are_stored():
+    assert list(stored_facts()) == list(catalogue())
+    for name, facts in stored_facts().items():
+        assert facts["model"] == name
+        assert facts["files"] == catalogue()[name]["files"]
 
 
 def test_the_catalogue_is_what_the_registry_says():
@@ -227,6 +248,7 @@ def test_a_full_disk_is_one_line_for_every_format(tmp_path):
 import resource, signal
 import tensorflow
 from keras_yolo_backbones.cli import main
+from keras_yolo_backbones.commands import info
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000))
 for format in ("tflite", "saved_model", "onnx"):
@@ -248,7 +270,7 @@ def test_a_backend_that_is_not_installed_is_one_line(tmp_path):
     command = [
         sys.executable,
         "-c",
-        "from keras_yolo_backbones.cli import main; raise SystemExit(main(['info', 'v8-n']))",
+        "from keras_yolo_backbones.cli import main; raise SystemExit(main(['info', 'v8-n', '--image-size', '64']))",
     ]
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 2

@@ -15,7 +15,7 @@ from pathlib import Path
 
 PACKAGE = "keras_yolo_backbones"
 ROOT = Path(__file__).resolve().parent.parent
-DATA = ("catalogue.json", "weights/recognition/networks.json.gz")
+DATA = ("arenas.json", "catalogue.json", "facts.json", "weights/recognition/networks.json.gz")
 """Files of the package that are no Python."""
 
 

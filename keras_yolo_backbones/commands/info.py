@@ -9,6 +9,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from keras_yolo_backbones.catalogue import stored_facts
 from keras_yolo_backbones.commands.common import add_model_arguments, build_model, print_json, readable_bytes, working
 
 EXAMPLES = """\
@@ -34,8 +35,10 @@ def add(subparsers: argparse._SubParsersAction) -> None:
 
 def run(args: argparse.Namespace, console: Console) -> int:
     """Print what is known, as a table or as JSON."""
-    with working(console, f"building {args.model}"):
-        facts = describe(args)
+    facts = _stored(args)
+    if facts is None:
+        with working(console, f"building {args.model}"):
+            facts = describe(args)
     if args.json:
         print_json(facts)
         return 0
@@ -71,12 +74,20 @@ def run(args: argparse.Namespace, console: Console) -> int:
     return 0
 
 
+def _stored(args: argparse.Namespace) -> dict[str, Any] | None:
+    """What is known of the network without building it; `None` where options change it."""
+    parser = argparse.ArgumentParser()
+    add_model_arguments(parser)
+    plain = vars(parser.parse_args([args.model]))
+    return stored_facts().get(args.model) if all(getattr(args, name) == plain[name] for name in plain) else None
+
+
 def describe(args: argparse.Namespace) -> dict[str, Any]:
     """Everything that `kyb info` says, as plain data."""
     import dataclasses
 
     from keras_yolo_backbones.graph.cost import activation_memory, macs
-    from keras_yolo_backbones.graph.fuse import fuse
+    from keras_yolo_backbones.graph.fuse import fused_unchecked
     from keras_yolo_backbones.levels import pyramid
     from keras_yolo_backbones.quantization.memory import predicted_memory
     from keras_yolo_backbones.registry import find
@@ -85,6 +96,7 @@ def describe(args: argparse.Namespace) -> dict[str, Any]:
     release = variant.family.release(variant.release)
     facts = release.facts(variant.size)
     model = build_model(args)
+    fused = fused_unchecked(model)
     return {
         "model": model.name,
         "summary": (variant.family.__doc__ or "").splitlines()[0],
@@ -95,8 +107,8 @@ def describe(args: argparse.Namespace) -> dict[str, Any]:
         ],
         "parameters": sum(math.prod(variable.shape) for variable in model.trainable_variables),
         "macs": macs(model),
-        "activation_memory": activation_memory(fuse(model)),
-        "int8_memory": predicted_memory(model),
+        "activation_memory": activation_memory(fused),
+        "int8_memory": predicted_memory(fused),
         "activation": args.activation or ", ".join(facts.activations),
         "epsilon": args.epsilon or release.style.epsilon,
         "preprocessing": str(release.preprocessing),
