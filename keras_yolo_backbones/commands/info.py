@@ -24,7 +24,7 @@ def add(subparsers: argparse._SubParsersAction) -> None:
     parser = subparsers.add_parser(
         "info",
         help="levels, parameters, cost, source and licence of a network",
-        description="Build a network and say what it is.",
+        description="What a network is; one with options of its own is built first.",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
