@@ -21,18 +21,22 @@ PERMISSIVE = ("Apache-2.0", "MIT", "LicenseRef-YOLO-2")
 
 
 @functools.cache
+def stored(file: str) -> dict[str, Any]:
+    """The content of one of the package's JSON files."""
+    return json.loads(resources.files(__package__).joinpath(file).read_text("utf-8"))
+
+
 def catalogue() -> dict[str, dict[str, Any]]:
     """Name -> `levels`, `activations`, `image_size`, `project`, `licence`, `weights_licence` and `files`.
 
     `licences` holds the pair of code and weights for everyone who published the network, its release first.
     """
-    return json.loads(resources.files(__package__).joinpath(FILE).read_text("utf-8"))
+    return stored(FILE)
 
 
-@functools.cache
 def stored_facts() -> dict[str, dict[str, Any]]:
     """Name -> what `kyb info NAME --json` prints of the network as it is by default; `zoo/facts.py` writes it."""
-    return json.loads(resources.files(__package__).joinpath(FACTS).read_text("utf-8"))
+    return stored(FACTS)
 
 
 def list_models(pattern: str = "*", *, licence: str | None = None) -> list[str]:

@@ -101,8 +101,7 @@ def decode(file: Any, max_pixels: int = MAX_PIXELS, *, frame: tuple[int, int] | 
     if frame is None:
         pixels = whole()
     else:
-        is_jpeg = tf.strings.substr(file, 0, 3) == b"\xff\xd8\xff"
-        pixels = tf.cond(is_jpeg, lambda: _reduced_jpeg(checked, frame, whole), whole)
+        pixels = tf.cond(tf.io.is_jpeg(file), lambda: _reduced_jpeg(checked, frame, whole), whole)
     pixels = tf.ensure_shape(pixels, (None, None, 3))
     return tf.ensure_shape(upright(pixels, jpeg_orientation(file)), (None, None, 3))
 

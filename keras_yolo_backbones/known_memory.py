@@ -6,10 +6,9 @@ some of it.
 
 from __future__ import annotations
 
-import functools
-import json
-from importlib import resources
 from typing import Any
+
+from keras_yolo_backbones.catalogue import stored
 
 FILE = "arenas.json"
 
@@ -17,14 +16,13 @@ LIKE_RELU6 = ("relu", "relu6")
 """Activations that int8 files compute inside the operator before them."""
 
 
-@functools.cache
 def arenas() -> dict[str, Any]:
     """`sides`: image sides; `networks`: name -> `weights`, and `relu6` and `own`, one arena in bytes for each side.
 
     Sides that the strides of a network do not divide have `None`. A network whose arenas with its own activation were
     not computed has no `own`.
     """
-    return json.loads(resources.files(__package__).joinpath(FILE).read_text("utf-8"))
+    return stored(FILE)
 
 
 def known_memory(name: str, size: tuple[int, int], activation: str | None) -> dict[str, int] | None:

@@ -14,7 +14,7 @@ from quantized import settled, small
 import keras_yolo_backbones as kyb
 from keras_yolo_backbones.graph.ir import Value
 from keras_yolo_backbones.graph.read import read
-from keras_yolo_backbones.graph.rewrite import keep, rebuild
+from keras_yolo_backbones.graph.running import watching
 from keras_yolo_backbones.quantization.lower import lower
 from keras_yolo_backbones.quantization.observe import kernel_limits, least_squares, percentile
 from keras_yolo_backbones.quantization.plan_file import FORMAT
@@ -48,7 +48,7 @@ def test_ranges_are_those_of_the_images(plan, v8, photographs):
     graph = read(primitive)
     nodes = {node.name: node for node in graph.nodes}
     names = ["stage3.m.0.cv1.conv", "stage2.cv1.at16.act", "stage2.cv1.at0.act", "stage2.m.0.add"]
-    watched = rebuild(graph, keep, outputs=[Value(nodes[name], 0) for name in names])
+    watched = watching(graph, [Value(nodes[name], 0) for name in names])
     conv, *concat = (np.asarray(tensor) for tensor in watched(np.float32(photographs) / 255))
     assert plan.range("stage3.m.0.cv1.conv") == pytest.approx((conv.min(), conv.max()), rel=1e-5)
     lowest, highest = min(t.min() for t in concat), max(t.max() for t in concat)

@@ -12,6 +12,7 @@ from conftest import SIDE, disturbed
 
 import keras_yolo_backbones as kyb
 from keras_yolo_backbones.export import tflite
+from keras_yolo_backbones.export.tflite_options import PRECISIONS
 from keras_yolo_backbones.litert import LiteModel, inventory, operators
 
 RELU6_OPERATORS = {"CONV_2D": 31, "ADD": 6, "PAD": 5, "CONCATENATION": 5, "MAX_POOL_2D": 3}
@@ -29,7 +30,7 @@ def files(tmp_path_factory, model, photographs):
             calibration=photographs if precision.startswith("int") else None,
             method="minmax" if precision == "int8" else None,
         )
-        for precision in tflite.PRECISIONS
+        for precision in PRECISIONS
     }
 
 

@@ -112,12 +112,12 @@ def network(name: str, side: int) -> Any:
 
 def latencies(name: str, side: int, rounds: int) -> dict[str, dict[str, float]]:
     """Every form of one network, timed in turns."""
+    from served import SERVED, saved_models
+
     model = trained_like(network(name, side))
     with tempfile.TemporaryDirectory() as folder:
-        from served import saved_models
-
         forms = deployed(model, Path(folder), noise(model)) | peers(name, side, Path(folder))
-        forms |= {form: run for form, run in saved_models(model, Path(folder)).items() if form not in forms}
+        forms |= saved_models(model, Path(folder), [form for form in SERVED if form not in forms])
         found = measure(forms, model, reference=REFERENCE, rounds=rounds)
     return {form: latency._asdict() for form, latency in found.items()}
 

@@ -96,19 +96,14 @@ def onnx_sessions(model: Any, folder: Path, missing: list[str]) -> dict[str, Cal
     import onnxruntime
 
     import keras_yolo_backbones as kyb
+    from keras_yolo_backbones.benchmark import onnx_runner
 
     there = onnxruntime.get_available_providers()
     missing += [form for form, provider in PROVIDERS.items() if provider not in there]
     wanted = {form: provider for form, provider in PROVIDERS.items() if provider in there}
     wanted = wanted or {"onnxruntime CPU": "CPUExecutionProvider"}
     file = kyb.export_onnx(model, folder / "model.onnx").path
-
-    def runner(provider: str) -> Call:
-        session = onnxruntime.InferenceSession(str(file), providers=[provider])
-        (entry,) = session.get_inputs()
-        return lambda images: session.run(None, {entry.name: images})
-
-    return {form: runner(provider) for form, provider in wanted.items()}
+    return {form: onnx_runner(file, provider) for form, provider in wanted.items()}
 
 
 def in_turns(forms: dict[str, Call], images: np.ndarray, rounds: int) -> dict[str, float]:

@@ -115,9 +115,9 @@ def _outputs(model: Any, batches: list[np.ndarray]) -> Iterator[dict[str, np.nda
     count = 1 if one_by_one else max(1, _TOGETHER // math.prod(batches[0].shape[:3]))
     for start in range(0, len(batches), count):
         part = batches[start : start + count]
-        found = run(model, np.concatenate(part))
-        for place in range(len(part)):
-            yield {name: np.split(values, len(part))[place] for name, values in found.items()}
+        found, size = run(model, np.concatenate(part)), len(part[0])
+        for first in range(0, size * len(part), size):
+            yield {name: values[first : first + size] for name, values in found.items()}
 
 
 def in_float32(model: Any) -> Any:

@@ -12,19 +12,13 @@ import keras
 
 from keras_yolo_backbones.arena import memory
 from keras_yolo_backbones.arguments import check_model
-from keras_yolo_backbones.errors import ArgumentError, GraphError, one_of
+from keras_yolo_backbones.errors import ArgumentError, GraphError
 from keras_yolo_backbones.export.comparison import check_images
-from keras_yolo_backbones.export.converter import (
-    INPUT_TYPES,
-    OUTPUT_TYPES,
-    WIDE_TYPES,
-    ConversionError,
-    check_integer,
-    convert,
-)
+from keras_yolo_backbones.export.converter import ConversionError, check_integer, convert
 from keras_yolo_backbones.export.for_targets import check_target, fitted
 from keras_yolo_backbones.export.manifest import Artifact, file_digest, make_manifest, write_manifest
 from keras_yolo_backbones.export.tflite_gate import Gate
+from keras_yolo_backbones.export.tflite_options import check_options, has_ranges
 from keras_yolo_backbones.files import check_file_target, staged_pair
 from keras_yolo_backbones.graph.running import require_tensorflow
 from keras_yolo_backbones.graph.signature import ImageInput, image_input
@@ -32,12 +26,10 @@ from keras_yolo_backbones.litert import LiteModel, operators, tally
 from keras_yolo_backbones.progress import step
 from keras_yolo_backbones.quantization.apply import apply
 from keras_yolo_backbones.quantization.calibration import Calibration, calibration_images
-from keras_yolo_backbones.quantization.integer_form import conversions, float_layers, is_fake_quantized
+from keras_yolo_backbones.quantization.integer_form import conversions, float_layers
 from keras_yolo_backbones.quantization.planning import DEFAULT_METHOD, lowered, plan_lowered
 from keras_yolo_backbones.quantization.ranges import Plan, as_plan
 from keras_yolo_backbones.quantization.tfmot.engine import is_tfmot, tfmot_input
-
-PRECISIONS = ("float32", "float16", "dynamic", "int8", "int16x8")
 
 
 def export_tflite(
@@ -96,8 +88,8 @@ def export_tflite(
     if not is_tfmot(model):
         check_model(model)
     file = check_file_target(path, ".tflite")
-    precision = precision or ("int8" if _has_ranges(model) else "float32")
-    _check_options(model, precision, calibration, method, input_type, keep_float, outputs)
+    precision = precision or ("int8" if has_ranges(model) else "float32")
+    check_options(model, precision, calibration, method, input_type, keep_float, outputs)
     check_target(target)
     images = tfmot_input(model) if is_tfmot(model) else image_input(model)
     size = images.sized(image_size)
@@ -114,7 +106,7 @@ def export_tflite(
         return job.export(file, _Form(lowered(model), ranges=ranges, samples=samples))
     if precision != "int8":
         return job.export(file, _Form(model))
-    if _has_ranges(model):
+    if has_ranges(model):
         return job.export(file, _Form(model, simulates=True, ranges={"from": "model"}))
     return _post_training(job, file, plan, method or DEFAULT_METHOD, keep_float)
 
@@ -217,60 +209,3 @@ def _post_training(job: _Job, target: Path, plan: Plan | None, method: str, keep
         artifact = job.export(target, _Form(primitive, ranges=ranges, samples=job.samples))
         warnings.warn(f"{target.name} has the ranges of the TFLite converter, not of a plan: {error}", stacklevel=3)
         return artifact
-
-
-def _check_options(
-    model: keras.Model,
-    precision: str,
-    calibration: Any,
-    method: str | None,
-    input_type: str | None,
-    keep_float: Sequence[str],
-    outputs: str | None,
-) -> None:
-    if precision not in PRECISIONS:
-        raise one_of("precision", precision, PRECISIONS)
-    if precision == "int16x8" and not _has_ranges(model):
-        _check_wide(calibration, method, input_type, keep_float, outputs)
-        return
-    if precision != "int8" and any((calibration is not None, method, input_type, keep_float, outputs)):
-        raise ArgumentError(
-            f'calibration, method, input_type, keep_float and outputs go with precision="int8", not {precision!r}.'
-        )
-    if _has_ranges(model):
-        if keep_float:
-            raise ArgumentError(f"{model.name!r} is fake-quantized: say keep_float=… to quantize_aware.")
-        if precision != "int8" or calibration is not None or method:
-            raise ArgumentError(
-                f"{model.name!r} is fake-quantized: its file is int8 and its ranges are its own; leave out precision, "
-                "calibration and method, or export the float model."
-            )
-    elif precision == "int8" and calibration is None:
-        raise ArgumentError(
-            'precision="int8" needs calibration=…: a folder of photographs, an array, an iterable of batches, or a '
-            "quantization plan."
-        )
-    if input_type is not None and input_type not in INPUT_TYPES:
-        raise one_of("input_type", input_type, INPUT_TYPES)
-    if outputs is not None and outputs not in OUTPUT_TYPES:
-        raise one_of("outputs", outputs, OUTPUT_TYPES)
-
-
-def _check_wide(
-    calibration: Any, method: str | None, input_type: str | None, keep_float: Sequence[str], outputs: str | None
-) -> None:
-    """The options of int16x8."""
-    if calibration is None or as_plan(calibration) is not None:
-        raise ArgumentError('precision="int16x8" needs calibration images; plans are for 8 bits.')
-    if method or keep_float:
-        raise ArgumentError(
-            'method and keep_float go with precision="int8": the converter gives a whole int16x8 file its own ranges, '
-            "and files of both kinds it does not write."
-        )
-    for name, value in (("input_type", input_type), ("outputs", outputs)):
-        if value is not None and value not in WIDE_TYPES:
-            raise one_of(name, value, WIDE_TYPES)
-
-
-def _has_ranges(model: Any) -> bool:
-    return is_fake_quantized(model) or is_tfmot(model)

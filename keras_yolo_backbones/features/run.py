@@ -84,13 +84,7 @@ def extract_features(
     require_tensorflow()
     check_model(model)
     require_pyarrow()
-    if pool not in POOLS:
-        raise one_of("pool", pool, POOLS)
-    if engine not in ENGINES:
-        raise one_of("engine", engine, ENGINES)
-    for name, value in (("batch_size", batch_size), ("workers", workers), ("max_pixels", max_pixels)):
-        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-            raise ArgumentError(f"{name} {value!r}: expected a positive integer.")
+    _check(pool, engine, batch_size=batch_size, workers=workers, max_pixels=max_pixels)
     job = make_job(Path(images), check_directory(out), shard_size)
     extractor = Extractor(
         model, pool=pool, batch_size=batch_size, max_pixels=max_pixels, reduced_decoding=reduced_decoding
@@ -130,3 +124,14 @@ def extract_features(
         shards=len(finished),
         skipped=len(job.shards) - len(pending),
     )
+
+
+def _check(pool: str, engine: str, **positive: int) -> None:
+    """Raise an `ArgumentError` for a value of `extract_features` that is not allowed."""
+    if pool not in POOLS:
+        raise one_of("pool", pool, POOLS)
+    if engine not in ENGINES:
+        raise one_of("engine", engine, ENGINES)
+    for name, value in positive.items():
+        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+            raise ArgumentError(f"{name} {value!r}: expected a positive integer.")

@@ -19,16 +19,12 @@ Rule = Callable[[Node, tuple[Any, ...], dict[str, Any]], Any]
 """`(node, args, kwargs) -> outputs`: builds what replaces `node`; `NotImplemented` keeps a copy of it."""
 
 
-def rebuild(
-    graph: Graph, rule: Rule, *, outputs: Any = None, name: str | None = None, dtype: str | None = None
-) -> keras.Model:
+def rebuild(graph: Graph, rule: Rule, *, dtype: str | None = None) -> keras.Model:
     """Build a new model, asking `rule` what replaces each call; weights are copied.
 
     Args:
         graph: from `read`.
         rule: gets the node and its arguments as tensors of the new model.
-        outputs: a structure of `Value` that the new model returns, the graph's own by default.
-        name: of the new model, the old one's by default.
         dtype: a dtype policy for all copies, instead of their own.
     """
     built: dict[Value, Any] = {}
@@ -54,8 +50,8 @@ def rebuild(
     for old, new_layer in layers.pairs:
         if isinstance(old, keras.Layer):
             new_layer.set_weights(old.get_weights())
-    wanted = graph.outputs if outputs is None else outputs
-    model = keras.Model(tree.map_structure(new, graph.inputs), tree.map_structure(new, wanted), name=name or graph.name)
+    inputs, outputs = tree.map_structure(new, (graph.inputs, graph.outputs))
+    model = keras.Model(inputs, outputs, name=graph.name)
     _carry_provenance(made)
     for old, new_layer in made:
         carry_sides(old, new_layer)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import keras
 import numpy as np
 
@@ -35,12 +37,12 @@ def stretched(images: Calibration, ends: tuple[float, float]) -> Calibration:
     return Calibration(list(np.asarray(low + shares * (high - low), np.float32)), images.preprocessing)
 
 
-def guarded(first: Plan, second: Plan, primitive: keras.Model, images: Calibration) -> Plan:
-    """`first`, unless the images have little contrast and with more of it `second` is the better plan."""
+def guarded(first: Plan, second: Callable[[], Plan], primitive: keras.Model, images: Calibration) -> Plan:
+    """`first`, unless the images have little contrast and with more of it what `second` makes is the better plan."""
     ends = contrast(images)
     if ends[1] - ends[0] >= USED:
         return first
-    return better(first, second, primitive, stretched(images, ends))
+    return better(first, second(), primitive, stretched(images, ends))
 
 
 def better(first: Plan, second: Plan, primitive: keras.Model, images: Calibration) -> Plan:

@@ -123,14 +123,16 @@ def kernel_limits(
     if powers is not None and len(channels) == 1 and len(flat) == len(powers) * math.prod(kernel.shape[:-2]):
         weights = np.resize(powers, len(flat)).astype(np.float32)  # rows are ordered (height, width, input channel)
     parts = -(-flat.size // _PART)
-    best = [_best_shrinks(part, weights) for part in np.array_split(flat, min(parts, flat.shape[1]), axis=1)]
-    return largest * np.concatenate(best)
+    limits = [
+        _best_limits(np.ascontiguousarray(flat[:, chosen]), largest[chosen], weights)
+        for chosen in np.array_split(np.arange(flat.shape[1]), min(parts, flat.shape[1]))
+    ]
+    return np.concatenate(limits)
 
 
-def _best_shrinks(columns: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """For each column the share of its largest value that rounds it with the least weighed squared error."""
-    columns = np.ascontiguousarray(columns)
-    step = np.maximum(np.abs(columns).max(axis=0) / 127, 1e-12)
+def _best_limits(columns: np.ndarray, largest: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """For each column the largest value that rounds it with the least weighed squared error."""
+    step = np.maximum(largest / 127, 1e-12)
     errors, rounded = [], np.empty_like(columns)
     for shrink in _SHRINKS:
         own = np.float32(shrink) * step
@@ -141,4 +143,4 @@ def _best_shrinks(columns: np.ndarray, weights: np.ndarray) -> np.ndarray:
         rounded -= columns
         np.square(rounded, out=rounded)
         errors.append(weights @ rounded)
-    return _SHRINKS[np.argmin(errors, axis=0)]
+    return largest * _SHRINKS[np.argmin(errors, axis=0)]

@@ -122,7 +122,7 @@ def plan_lowered(
     errors = observed.weighed()
     chosen = made("auto", observed.least_error(errors), errors.powers)
     chosen = dataclasses.replace(chosen, biases=mean_shifts(graph, chosen, evenly(samples)))
-    return guarded(chosen, made("minmax", observed.widest, {}), primitive, samples)
+    return guarded(chosen, lambda: made("minmax", observed.widest, {}), primitive, samples)
 
 
 @dataclasses.dataclass(frozen=True)
