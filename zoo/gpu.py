@@ -23,6 +23,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")  # JAX and onnxruntime need memory of the card too
+
 import numpy as np
 from rich.console import Console
 from rich.table import Table
