@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import importlib
+import itertools
 import json
 import re
+import shutil
+import subprocess
 import sys
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -18,7 +22,7 @@ from keras_yolo_backbones.export.tf_serving.session import ServingSession
 from keras_yolo_backbones.graph.running import run
 
 FOLDER = str(ROOT / "examples" / "detector")
-MODULES = ("boxes", "data", "detect", "evaluate", "labels", "loss", "network", "original")
+MODULES = ("boxes", "data", "detect", "digits", "evaluate", "labels", "loss", "network", "original", "table", "train")
 
 
 @pytest.fixture(scope="module")
@@ -252,6 +256,63 @@ def test_an_image_that_cannot_be_read_is_named(example, yolo_folder):
     model.compile(loss=lambda y, x: keras.ops.mean(x) + 0 * keras.ops.mean(y))
     with pytest.raises(ValueError, match=r"b\.png"):
         model.fit(batches, verbose=0)
+
+
+def test_training_says_in_one_line_which_image_is_broken_and_writes_nothing(example, yolo_folder, monkeypatch):
+    for name in ("train", "test"):
+        shutil.copytree(yolo_folder, yolo_folder / name)
+    (yolo_folder / "test" / "images" / "b.png").write_bytes(b"no image")
+    options = ["--width", "0.125", "--image-size", "32", "--out", str(yolo_folder / "out")]
+    monkeypatch.setattr(sys, "argv", ["train.py", str(yolo_folder), *options])
+    with pytest.raises(SystemExit, match=r"^\S*/test/images/b\.png is no readable image: [^\n]+$"):
+        example["train"].main()
+    assert not (yolo_folder / "out").exists()
+
+
+def test_the_table_has_a_row_for_each_backbone_and_measures_none_twice(example, tmp_path, monkeypatch):
+    calls = []
+
+    def measure(command, **_):
+        options = dict(itertools.pairwise(map(str, command)))
+        score = len(calls)
+        calls.append(options["--backbone"])
+        found = {"backbone": calls[-1], "parameters": 1000, "float": 50.25, "ptq": 40 + score, "qat": 45, "kB": 9.6}
+        (Path(options["--out"]) / "measured.json").write_text(json.dumps(found | {"minutes": 0.25}))
+        return subprocess.CompletedProcess(command, 0)
+
+    monkeypatch.setattr(subprocess, "run", measure)
+    options = ["--task", "digits", "--out", str(tmp_path)]
+    for names in (("v8-n",), ("v8-n", "v5-n")):
+        monkeypatch.setattr(sys, "argv", ["table.py", *options, "--backbones", *names])
+        example["table"].main()
+    assert calls == ["v8-n", "v5-n"]
+    lines = (tmp_path / "table.md").read_text().splitlines()
+    assert lines[2] == "| v8-n | 1,000 | 50.2 | 40.0 | 45.0 | 10 | 0.2 |"
+    assert lines[3] == "| v5-n | 1,000 | 50.2 | 41.0 | 45.0 | 10 | 0.2 |"
+    assert lines[-1].endswith("--backbones v8-n v5-n`")
+    monkeypatch.setattr(sys, "argv", ["table.py", *options, "--rate", "0.1"])
+    with pytest.raises(SystemExit, match=r"v8-n: was begun with other options, .*; pass another --out\.$"):
+        example["table"].main()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("precision", ["mixed_bfloat16", "mixed_float16"])
+def test_half_precision_ends_in_int8_files(example, precision, tmp_path, monkeypatch):
+    for name in ("train", "test"):
+        example["digits"].write(tmp_path / name, example["digits"].make_digits(12, seed=0, training=True))
+    options = ["--width", "0.125", "--epochs", "1", "1", "1", "--precision", precision, "--out", str(tmp_path / "out")]
+    monkeypatch.setattr(sys, "argv", ["train.py", str(tmp_path), *options])
+    before = keras.config.dtype_policy()
+    try:
+        example["train"].main()
+    finally:
+        keras.config.set_dtype_policy(before)
+    measured = json.loads((tmp_path / "out" / "measured.json").read_text())
+    assert {"float", "ptq", "qat"} < set(measured)
+    for name in ("detector.ptq.int8.tflite", "detector.qat.int8.tflite"):
+        manifest = json.loads((tmp_path / "out" / f"{name}.json").read_text())
+        assert manifest["precision"] == "int8"
+        assert "CAST" not in manifest["operators"]
 
 
 def test_folders_that_are_wrong(example, yolo_folder):

@@ -10,6 +10,7 @@ from quantized import element_types, kernels_per_channel, outputs, small
 
 import keras_yolo_backbones as kyb
 from keras_yolo_backbones.graph.agreement import agreement
+from keras_yolo_backbones.graph.rewrite import recast
 from keras_yolo_backbones.graph.running import run
 from keras_yolo_backbones.litert import LiteModel
 from keras_yolo_backbones.quantization.kernels import QuantizedConv2D, fake_quantized
@@ -56,6 +57,33 @@ def test_before_training_the_file_is_that_of_post_training_quantization(name, ac
         assert agreement(features, mine[level]).snr_db > 20
     assert ours.manifest["precision"] == "int8"
     assert ours.manifest["input"]["scale"] == pytest.approx(1 / 255)
+
+
+@pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
+def test_a_network_trained_in_half_precision_becomes_the_int8_file_of_its_float32_weights(
+    policy, photographs, tmp_path
+):
+    """With a head of one's own, and Keras' global policy as it was for training."""
+    before = keras.config.dtype_policy()
+    keras.utils.set_random_seed(0)
+    try:
+        keras.config.set_dtype_policy(policy)
+        backbone = kyb.v8("n", width=0.125, input_shape=(32, 32, 3), levels=("P3",))
+        boxes = keras.layers.Conv2D(4, 1, name="own.boxes")(keras.layers.ReLU()(backbone.output["P3"]))
+        model = keras.Model(backbone.input, {"P3": backbone.output["P3"], "boxes": boxes})
+        assert model.output["boxes"].dtype == policy.removeprefix("mixed_")
+        images = photographs[:, :32, :32]
+        plan = kyb.quantization.plan(model, images, method="minmax")
+        aware = kyb.quantize_aware(model, plan)
+        assert {layer.compute_dtype for layer in aware.layers if layer.weights} == {"float32"}
+        artifact = kyb.export_tflite(aware, tmp_path / "m.tflite")
+        assert keras.config.dtype_policy().name == policy
+    finally:
+        keras.config.set_dtype_policy(before)
+    assert element_types(artifact.path) <= {"INT8", "INT32"}
+    wanted, found = run(recast(model, "float32"), np.float32(images) / 255), outputs(artifact.path, images)
+    for name in ("P3", "boxes"):
+        assert agreement(wanted[name], found[name]).snr_db > 20
 
 
 @pytest.mark.slow

@@ -47,11 +47,16 @@ class Batches(keras.utils.PyDataset):
         images, objects = zip(*map(self.one, map(int, chosen)), strict=True)
         return np.stack(images), np.stack(objects)
 
+    def check(self) -> None:
+        """Read every image once, before hours of training: a `ValueError` names a file that is no image."""
+        for index in range(len(self.labels.files)):
+            self.one(index)
+
     def one(self, index: int) -> tuple[np.ndarray, np.ndarray]:
         """One image and its objects, (most, 5)."""
         if index in self.kept:
             return self.kept[index]
-        prepared = kyb.preprocess(self.labels.files[index], self.model)  # a ValueError names a file that is no image
+        prepared = kyb.preprocess(self.labels.files[index], self.model)
         objects = np.full((self.most, 5), -1, np.float32)
         found = framed(self.labels.objects[index], prepared.frames[0])[: self.most]
         objects[: len(found)] = found

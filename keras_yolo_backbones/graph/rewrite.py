@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import keras
@@ -42,8 +43,10 @@ def rebuild(graph: Graph, rule: Rule, *, dtype: str | None = None) -> keras.Mode
         if isinstance(node.layer, keras.layers.InputLayer):
             entry = node.layer
             results = keras.Input(batch_shape=entry.batch_shape, dtype=entry.dtype, name=entry.name)
-        elif (results := rule(node, args, kwargs)) is NotImplemented:
-            results = copy(node)(*args, **kwargs)
+        else:
+            with _precision_of(node.layer, args):
+                if (results := rule(node, args, kwargs)) is NotImplemented:
+                    results = copy(node)(*args, **kwargs)
         for index, tensor in enumerate(tree.flatten(results)):
             built[Value(node, index)] = tensor
             made.append((node.layer, maker_of(tensor)))
@@ -57,6 +60,19 @@ def rebuild(graph: Graph, rule: Rule, *, dtype: str | None = None) -> keras.Mode
         carry_sides(old, new_layer)
     complete_provenance(model)
     return model
+
+
+@contextmanager
+def _precision_of(layer: Any, args: tuple[Any, ...]) -> Iterator[None]:
+    """Layers that a rule makes compute in the dtype of what they replace, whatever Keras' global policy is now."""
+    before = keras.config.dtype_policy()
+    kinds = [tensor.dtype for tensor in tree.flatten(args) if isinstance(tensor, keras.KerasTensor)]
+    floats = [kind for kind in kinds if "float" in kind]
+    keras.config.set_dtype_policy(layer.dtype_policy if isinstance(layer, keras.Layer) else [*floats, before][0])
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(before)
 
 
 def _carry_provenance(made: list[tuple[Any, Any]]) -> None:
