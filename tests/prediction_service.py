@@ -20,6 +20,9 @@ from tensorflow_serving.apis import get_model_metadata_pb2, predict_pb2, predict
 from keras_yolo_backbones.errors import ExportError
 from keras_yolo_backbones.export.tf_serving.session import ServingSession
 
+NUMBERS = {"float32": "float_val", "int32": "int_val"}
+"""Where a TensorProto has the numbers of a dtype one by one."""
+
 
 class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
     """Predict and GetModelMetadata for one model; `before` is called at the start of each Predict."""
@@ -53,9 +56,9 @@ class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
             context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
         response = predict_pb2.PredictResponse()
         for name, value in outputs.items():  # numbers one by one, as the official server sends them
-            response.outputs[name].dtype = tf.float32.as_datatype_enum
+            response.outputs[name].dtype = tf.as_dtype(value.dtype).as_datatype_enum
             response.outputs[name].tensor_shape.CopyFrom(tf.TensorShape(value.shape).as_proto())
-            response.outputs[name].float_val.extend(value.ravel().tolist())
+            getattr(response.outputs[name], NUMBERS[value.dtype.name]).extend(value.ravel().tolist())
         return response
 
     def GetModelMetadata(self, request, context):  # noqa: N802

@@ -399,6 +399,44 @@ def test_a_server_returns_boxes_in_the_pixels_of_each_file(example, detector, se
         np.testing.assert_allclose(value[0], found[name][2], atol=1e-3)
 
 
+def test_a_client_gets_the_objects_of_a_file(served, photographs):
+    import tensorflow as tf
+    from prediction_service import PredictionService, grpc_server
+
+    files = [tf.io.encode_png(image).numpy() for image in photographs[:2]]
+    with ServingSession(served.path) as session:
+        wanted = session.run({"image_bytes": files}, "encoded_detect")
+        with grpc_server(PredictionService(session, "m")) as target, kyb.serving.Client(target, model="m") as client:
+            found = client(files, signature="encoded_detect")
+            shown = client.signatures()["encoded_detect"]
+    assert {name: value.dtype for name, value in found.items()} == {
+        "boxes": np.float32,
+        "classes": np.int32,
+        "count": np.int32,
+        "scores": np.float32,
+    }
+    assert shown["classes"] == ("int32", (None, 20))
+    for name, value in wanted.items():
+        np.testing.assert_array_equal(found[name], value)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("options", [{"xla": True}, {"precision": "bfloat16"}, {"precision": "float16"}])
+def test_objects_out_of_compiled_and_of_half_precision_servers(example, detector, photographs, tmp_path, options):
+    """Boxes of probable objects are those of float32, to two pixels."""
+    decode = smaller(example["boxes"].Decoder(detector))
+    detect = kyb.Detect(decode, least=0.02, overlap=0.3, most=20)
+    artifact = kyb.export_saved_model(detector, tmp_path / "d", detect=detect, batch_sizes=(1,), **options)
+    images = np.float32(photographs[:1]) / 255
+    with ServingSession(artifact.path) as session:
+        found = session.run({"images": images}, "detect")
+    boxes, scores = (np.asarray(x)[0] for x in decode(detector.predict_on_batch(images)))
+    best = example["boxes"].best(boxes, scores, least=0.02, overlap=0.3, most=20)[0]
+    assert found["classes"][0, 0] == best.label
+    assert found["scores"][0, 0] == pytest.approx(best.score, rel=0.1)
+    np.testing.assert_allclose(found["boxes"][0, 0], np.clip(best.box, 0, 64), atol=2)
+
+
 def test_the_manifest_and_the_warmup_know_the_objects(served):
     signatures = served.manifest["signatures"]
     assert set(signatures) == {"serving_default", "detect", "encoded_detect"}
@@ -422,6 +460,10 @@ def test_what_cannot_detect_is_refused(example, detector, tmp_path):
             kyb.Detect(**{"decode": decode} | options)
     outputs = {name: np.zeros((1, *tensor.shape[1:]), np.float32) for name, tensor in detector.output.items()}
     for wrong, message in (
+        (
+            lambda outputs: outputs["P7"],
+            r"decode failed on outputs of the shapes .*P4_scores \(1, 4, 4, 3\).*: 'P7'\); ",
+        ),
         (lambda outputs: outputs, "decode returned dict; expected the pair"),
         (lambda outputs: decode(outputs)[::-1], r"\(1, 84, 3\) and \(1, 84, 4\); expected"),
         (lambda outputs: (decode(outputs)[0][:, :9], decode(outputs)[1]), "9 boxes and 84 rows"),

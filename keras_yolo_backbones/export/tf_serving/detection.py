@@ -48,8 +48,16 @@ class Detect:
             raise ArgumentError(f"most {self.most!r}: expected a positive integer.")
 
     def decoded(self, outputs: Tensors) -> tuple[tf.Tensor, tf.Tensor]:
-        """What `decode` returns, after a look at its shapes; `ArgumentError` if they are others."""
-        result = self.decode(outputs)
+        """What `decode` returns, after a look at its shapes; `ArgumentError` if they are others or if it fails."""
+        try:
+            result = self.decode(outputs)
+        except Exception as error:
+            shapes = ", ".join(f"{name} {tuple(tensor.shape)}" for name, tensor in outputs.items())
+            reason = str(error).split("\n")[0]
+            raise ArgumentError(
+                f"decode failed on outputs of the shapes {shapes} ({type(error).__name__}: {reason}); where a side is "
+                "None, build the model for one image size."
+            ) from error
         if not isinstance(result, tuple | list) or len(result) != 2:
             raise ArgumentError(f"decode returned {type(result).__name__}; expected the pair (boxes, probabilities).")
         boxes, scores = (tf.cast(tf.convert_to_tensor(part), tf.float32) for part in result)
