@@ -10,19 +10,21 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-import keras
-import matplotlib.pyplot as plt
-import numpy as np
-from photographs import letterboxed
-from photographs import photographs as sources
-from rich.console import Console
-from rich.table import Table
-
-import keras_yolo_backbones as kyb
-from keras_yolo_backbones.benchmark import Candidate, measure, onnx_runner, saved_model_runner, threads
-from keras_yolo_backbones.commands.common import Timings, readable_bytes, timings_table, working
-from keras_yolo_backbones.litert import LiteModel
 from keras_yolo_backbones.quiet import native_noise_hidden
+
+with native_noise_hidden():  # TensorFlow logs when it is imported
+    import keras
+    import matplotlib.pyplot as plt
+    import numpy as np
+    from photographs import letterboxed
+    from photographs import photographs as sources
+    from rich.console import Console
+    from rich.table import Column, Table
+
+    import keras_yolo_backbones as kyb
+    from keras_yolo_backbones.benchmark import Candidate, measure, onnx_runner, saved_model_runner, threads
+    from keras_yolo_backbones.commands.common import Timings, readable_bytes, timings_table, working
+    from keras_yolo_backbones.litert import LiteModel
 
 console = Console()
 
@@ -63,7 +65,8 @@ def main() -> None:
         latency = measure(runners, model, rounds=7, yardstick=False)
 
     levels = [level.name for level in kyb.pyramid(model)]
-    table = Table("file", "size", *(f"{level} SNR" for level in levels), "latency / Keras", box=None, pad_edge=False)
+    file = Column("file", overflow="fold")
+    table = Table(file, "size", *(f"{level} SNR" for level in levels), "latency / Keras", box=None, pad_edge=False)
     for artifact in (tflite, saved_model, onnx):
         agreement = artifact.manifest["agreement"]
         ratios = [f"{agreement[level]['snr_db']:.1f} dB" for level in levels]
@@ -72,16 +75,18 @@ def main() -> None:
     console.print(table)
     console.print(
         f"Latency is relative to the Keras model's predict_on_batch in this same run "
-        f"({latency['keras'].seconds * 1e3:.0f} ms, {threads()} threads)."
+        f"({latency['keras'].seconds * 1e3:.0f} ms, {threads()} threads).",
+        soft_wrap=True,
     )
     with working(console, "drawing feature maps", timings):
         picture = draw(model, next(iter(sources())), args.out / "features.png", trained=bool(args.weights))
     console.print(f"Feature maps on a photograph: {picture}")
     if args.weights:
-        console.print(f"Weights: {kyb.get_provenance(model)}", soft_wrap=True)
+        origin = kyb.get_provenance(model)
+        console.print(f"Weights: {origin.file}, {origin.licence}, of {origin.project}", soft_wrap=True)
     else:
-        console.print("Look at sizes, agreement and latency. The weights are random, so the maps are edges and noise:")
-        console.print("make demo WEIGHTS=yolov8s.pt shows what a trained network sees.")
+        console.print("Look at sizes, agreement and latency. The weights are random: the maps are edges and noise.")
+        console.print("`make demo WEIGHTS=yolov8s.pt` shows what a trained network sees.")
     if args.timings:
         console.print(timings_table(timings))
 
@@ -107,7 +112,9 @@ def draw(model: keras.Model, photograph: np.ndarray, path: Path, *, trained: boo
             axis.set_title(f"channel {channel} of {level.channels}", fontsize=9)
     for axis in axes.flat:
         axis.set_axis_off()
-    figure.suptitle(f"{model.name}, {'trained' if trained else 'random'} weights: the channels that vary most")
+    figure.suptitle(
+        f"{model.name}, {'trained' if trained else 'random'} weights: the channels that vary most, dark is low"
+    )
     figure.savefig(path, dpi=100)
     plt.close(figure)
     return path

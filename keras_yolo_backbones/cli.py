@@ -9,7 +9,7 @@ import sys
 import textwrap
 import warnings
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 from rich.console import Console
 
@@ -91,9 +91,16 @@ def _show_warnings(console: Console) -> None:
     warnings.simplefilter("always", BackboneWarning)
 
 
+class _Parser(argparse.ArgumentParser):
+    """Says a mistake in one line, without the usage of all options before it."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: {message}; see {self.prog} --help\n")
+
+
 def build_parser() -> argparse.ArgumentParser:
     """The parser of all commands."""
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="kyb",
         description="YOLO backbones for Keras 3: list them, look at them, export them.",
         epilog=EXAMPLES,

@@ -11,6 +11,7 @@ import keras
 
 from keras_yolo_backbones.arguments import check_model
 from keras_yolo_backbones.errors import ArgumentError, CheckpointError, ExportError
+from keras_yolo_backbones.extras import how_to_install
 from keras_yolo_backbones.files import check_directory, staged
 from keras_yolo_backbones.graph.signature import image_input
 from keras_yolo_backbones.levels import pyramid
@@ -97,7 +98,7 @@ def _downloaded(name: str) -> Path:
     try:
         from huggingface_hub import hf_hub_download
     except ImportError:
-        raise ArgumentError(f"{HUB} needs the extra `hub`: pip install 'keras-yolo-backbones[hub]'.") from None
+        raise ArgumentError(f"{HUB} needs the extra `hub`: {how_to_install('hub')}.") from None
     revision, endpoint, folder = match[2], os.environ.get("HF_ENDPOINT"), Path()
     try:
         for file in FILES:

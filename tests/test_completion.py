@@ -8,6 +8,7 @@ import sys
 
 import pytest
 
+from keras_yolo_backbones import extras
 from keras_yolo_backbones.catalogue import list_models
 from keras_yolo_backbones.cli import main
 
@@ -53,4 +54,32 @@ def test_other_shells_get_the_networks_and_commands_too(capsys, shell):
 def test_without_the_extra_it_is_one_line(monkeypatch, capfd):
     monkeypatch.setitem(sys.modules, "shtab", None)
     assert main(["completion", "bash"]) == 2
-    assert "pip install 'keras-yolo-backbones[completion]'" in capfd.readouterr().err
+    assert "pip install 'shtab" in capfd.readouterr().err
+
+
+def test_an_extra_is_named_by_its_packages_and_those_of_the_extras_in_it(monkeypatch):
+    wanted = {
+        "keras>=3": "",
+        "pyarrow>=15": "features",
+        "ray[data]<3,>=2.40": "scale",
+        "keras-yolo-backbones[features]": "scale",
+    }
+    lines = [f'{name}; extra == "{extra}"' if extra else name for name, extra in wanted.items()]
+    monkeypatch.setattr(extras.metadata, "requires", lambda _: lines)
+    assert extras.how_to_install("features") == "pip install 'pyarrow>=15'"
+    assert extras.how_to_install("scale") == "pip install 'ray[data]<3,>=2.40' 'pyarrow>=15'"
+
+
+@pytest.mark.parametrize(
+    ("command", "message"),
+    [
+        ("export v8-n --out x", "kyb export: the following arguments are required: --format; see kyb export --help"),
+        ("lsit", "kyb: argument command: invalid choice: 'lsit'"),
+    ],
+)
+def test_a_mistake_is_one_line(command, message, capfd):
+    with pytest.raises(SystemExit) as caught:
+        main(command.split())
+    assert caught.value.code == 2
+    (line,) = capfd.readouterr().err.splitlines()
+    assert line.startswith(message)

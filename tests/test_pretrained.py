@@ -154,5 +154,5 @@ def test_names_that_are_none_and_a_client_that_is_not_there(monkeypatch):
     with pytest.raises(kyb.ArgumentError, match="expected hf://user/name"):
         kyb.load_pretrained("hf://me")
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)
-    with pytest.raises(kyb.ArgumentError, match=r"pip install 'keras-yolo-backbones\[hub\]'"):
+    with pytest.raises(kyb.ArgumentError, match=r"pip install 'huggingface.hub"):
         kyb.load_pretrained("hf://me/v10")

@@ -339,7 +339,7 @@ def test_eight_clients_for_a_minute(service, model, photographs):
 
 def test_without_the_extra_the_client_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "tensorflow_serving.apis", None)
-    with pytest.raises(kyb.ServingError, match=r"pip install 'keras-yolo-backbones\[serving\]'"):
+    with pytest.raises(kyb.ServingError, match=r"pip install 'tensorflow-serving-api"):
         kyb.serving.Client("localhost:8500", model="v8n")
 
 

@@ -15,7 +15,7 @@ PACKAGE = "keras_yolo_backbones"
 FLOORS = (
     ("errors", "version", "quiet"),
     (
-        *("arena", "arguments", "catalogue", "child", "files", "fragile", "images", "known_memory"),
+        *("arena", "arguments", "catalogue", "child", "extras", "files", "fragile", "images", "known_memory"),
         *("letterboxes", "levels", "limited", "litert"),
         *("marks", "multiples", "orientation", "pixel_limit", "preprocessing", "progress", "provenance"),
         *("sides", "strangers", "webp", "work_folders"),
@@ -41,7 +41,7 @@ ONLY = {
     "weights.recognition": ("errors", "multiples", "weights.readers"),
     "blocks": ("errors",),
     "families.frame": ("errors", "multiples", "preprocessing", "sides", "blocks"),
-    "serving": ("errors",),
+    "serving": ("errors", "extras"),
 }
 """Parts that know less than their floor allows."""
 

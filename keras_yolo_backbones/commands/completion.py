@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from rich.console import Console
 
 from keras_yolo_backbones.errors import ArgumentError
+from keras_yolo_backbones.extras import how_to_install
 
 EXAMPLES = """\
 examples:
@@ -40,9 +41,7 @@ def run(args: argparse.Namespace, _: Console) -> int:
     try:
         import shtab
     except ImportError:
-        raise ArgumentError(
-            "completion needs the extra `completion`: pip install 'keras-yolo-backbones[completion]'."
-        ) from None
+        raise ArgumentError(f"completion needs the extra `completion`: {how_to_install('completion')}.") from None
     from keras_yolo_backbones.catalogue import list_models
 
     names = " ".join(list_models())

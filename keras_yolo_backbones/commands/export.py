@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from keras_yolo_backbones.commands.common import (
     Timings,
@@ -120,7 +120,8 @@ def check_target_of(target: str, formats: list[str]) -> None:
 def artifact_table(artifacts: list[Artifact]) -> Table:
     """File, size and agreement of each artifact with its model, level by level."""
     levels = list(artifacts[0].manifest["outputs"])
-    table = Table("file", "size", *(f"{level} SNR" for level in levels), "operators", box=None, pad_edge=False)
+    file = Column("file", overflow="fold")
+    table = Table(file, "size", *(f"{level} SNR" for level in levels), "operators", box=None, pad_edge=False)
     for artifact in artifacts:
         agreement, operators = artifact.manifest["agreement"], artifact.manifest.get("operators")
         ratios = [agreement[level]["snr_db"] for level in levels]
@@ -144,7 +145,7 @@ def load(model: keras.Model, weights: str | None) -> None:
 
 
 def _export(model: keras.Model, format: str, args: argparse.Namespace) -> Artifact:
-    stem = "-".join(filter(None, [args.model, args.activation]))
+    stem = "-".join(filter(None, [model.name, args.activation]))
     folder = Path(args.out)
     if format == "onnx":
         return _export_onnx(model, folder / stem, args)

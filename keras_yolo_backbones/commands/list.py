@@ -53,7 +53,11 @@ def run(args: argparse.Namespace, console: Console) -> int:
         found, columns = len(rows), COLUMNS | MEMORY
         rows = list(_with_memory(rows, args, console))
         if found and not rows:
-            console.print(f"none of {found} networks needs less than {readable_bytes(args.arena_below)}")
+            console.print(
+                f"none of {found} networks needs less than {readable_bytes(args.arena_below)} at "
+                f"{'×'.join(map(str, args.image_size or DEFAULT_SIZE))}; a smaller --image-size needs less",
+                soft_wrap=True,
+            )
             return 1
     elif args.image_size or args.activation:
         raise ArgumentError("--image-size and --activation go with --arena-below.")
@@ -72,7 +76,7 @@ def _with_memory(rows: list[dict[str, Any]], args: argparse.Namespace, console: 
     Without those whose top level does not divide the image. A network is built only where its memory is not known, and
     not if it needs too much with ReLU6, which needs least.
     """
-    size, limit = args.image_size or (320, 320), args.arena_below
+    size, limit = args.image_size or DEFAULT_SIZE, args.arena_below
     for place, row in enumerate(rows):
         if any(side % 2 ** int(row["levels"][-1][1:]) for side in size):
             continue
@@ -107,6 +111,8 @@ def byte_count(text: str) -> int:
     power = " kmg".index(match[2] or " ")
     return int(count * (1024 if match[3] else 1000) ** power)
 
+
+DEFAULT_SIZE = (320, 320)
 
 COLUMNS = {
     "model": "model",

@@ -92,7 +92,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
         folder = check_directory(args.out)
         images = image_input(model)
         samples = calibration_images(args.images, shape=images.sized(None), preprocessing=images.preprocessing)
-    stem = "-".join(filter(None, [args.model, args.activation])) + "-qat"
+    stem = "-".join(filter(None, [model.name, args.activation])) + "-qat"
     if args.at_least_db is not None:
         return _search(args, console, model, samples, folder / stem)
     with working(console, f"planning on {len(samples)} images"):

@@ -8,6 +8,7 @@ from typing import Any
 
 from keras_yolo_backbones.errors import ArgumentError
 from keras_yolo_backbones.export.manifest import Artifact
+from keras_yolo_backbones.extras import how_to_install
 from keras_yolo_backbones.files import staged
 
 _SUFFIX = ".cdx.json"
@@ -41,9 +42,7 @@ def require_cyclonedx() -> None:
     try:
         import cyclonedx  # noqa: F401
     except ImportError:
-        raise ArgumentError(
-            "a bill of materials needs cyclonedx-python-lib: pip install 'keras-yolo-backbones[bom]'."
-        ) from None
+        raise ArgumentError(f"a bill of materials needs cyclonedx-python-lib: {how_to_install('bom')}.") from None
 
 
 def _bom(manifest: dict[str, Any]) -> Any:

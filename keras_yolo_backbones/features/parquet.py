@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from keras_yolo_backbones.errors import ArgumentError
+from keras_yolo_backbones.extras import how_to_install
 from keras_yolo_backbones.files import staged
 
 _MARK = b"keras_yolo_backbones"
@@ -21,7 +22,7 @@ def require_pyarrow() -> Any:
     try:
         import pyarrow
     except ImportError:
-        raise ArgumentError("writing Parquet needs pyarrow: pip install 'keras-yolo-backbones[features]'.") from None
+        raise ArgumentError(f"writing Parquet needs pyarrow: {how_to_install('features')}.") from None
     return pyarrow
 
 

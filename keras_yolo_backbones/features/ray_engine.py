@@ -9,6 +9,7 @@ from typing import Any
 import keras
 
 from keras_yolo_backbones.errors import ArgumentError
+from keras_yolo_backbones.extras import how_to_install
 from keras_yolo_backbones.features.extract import Done, Extractor
 from keras_yolo_backbones.features.job import Job
 from keras_yolo_backbones.saving import load_model
@@ -43,7 +44,7 @@ def run_on_ray(
     try:
         import ray
     except ImportError:
-        raise ArgumentError("engine='ray' needs Ray: pip install 'keras-yolo-backbones[scale]'.") from None
+        raise ArgumentError(f"engine='ray' needs Ray: {how_to_install('scale')}.") from None
     if not pending:
         return
     if not ray.is_initialized():

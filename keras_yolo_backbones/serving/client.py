@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from keras_yolo_backbones.errors import ArgumentError, ServingError
+from keras_yolo_backbones.extras import how_to_install
 from keras_yolo_backbones.serving.reply import arrays
 
 MAX_REPLY_BYTES = 2**29
@@ -69,7 +70,7 @@ class Client:
             from tensorflow_serving.apis import prediction_service_pb2_grpc
         except ImportError as error:
             raise ServingError(
-                f"the client needs tensorflow-serving-api ({error}): pip install 'keras-yolo-backbones[serving]'."
+                f"the client needs tensorflow-serving-api ({error}): {how_to_install('serving')}."
             ) from None
         options = _options(retries, max_reply_bytes)
         if credentials is None:

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from keras_yolo_backbones import child
 from keras_yolo_backbones.errors import ExportError, shown
+from keras_yolo_backbones.extras import how_to_install
 
 
 class Tool(NamedTuple):
@@ -26,7 +27,7 @@ class Tool(NamedTuple):
     @property
     def install(self) -> str:
         """The command that installs it."""
-        return f'pip install "keras-yolo-backbones[{self.extra}]"'
+        return how_to_install(self.extra)
 
     @property
     def missing(self) -> str:
