@@ -43,7 +43,7 @@ def main() -> None:
         found = agreement(feature, integers[name])
         print(f"{name}: {found.snr_db:.1f} dB, cosine {found.cosine:.4f}, largest error {found.max_error:.3g}")
         draw(line, f"{name}: {found.snr_db:.1f} dB", frame, feature[0], integers[name][0])
-    figure.suptitle("strength of all channels together; one scale of colours in each row")
+    figure.suptitle("mean size of all channels in each cell; one scale of colours in each row")
     figure.savefig(args.out)
 
 

@@ -13,7 +13,6 @@ import numpy as np
 
 from keras_yolo_backbones.arguments import check_model
 from keras_yolo_backbones.errors import ArgumentError
-from keras_yolo_backbones.files import staged
 from keras_yolo_backbones.graph.agreement import agreement
 from keras_yolo_backbones.graph.running import run
 from keras_yolo_backbones.graph.signature import image_input
@@ -21,6 +20,7 @@ from keras_yolo_backbones.quantization.apply import apply
 from keras_yolo_backbones.quantization.aware import quantize_aware
 from keras_yolo_backbones.quantization.calibration import Calibration, calibration_images
 from keras_yolo_backbones.quantization.distillation import distill
+from keras_yolo_backbones.quantization.frontier import draw_frontier
 from keras_yolo_backbones.quantization.integer_form import float_form
 from keras_yolo_backbones.quantization.planning import lowered, plan
 from keras_yolo_backbones.quantization.ranges import Plan
@@ -89,19 +89,7 @@ class Budget:
 
     def save_plot(self, path: str | os.PathLike[str]) -> None:
         """Draw the weakest level against latency, or against MACs left in float where no latency was measured."""
-        from matplotlib.figure import Figure
-
-        timed = all(point.milliseconds is not None for point in self.points)
-        figure = Figure(figsize=(8, 4.5), layout="constrained")
-        axes = figure.subplots()
-        for point in self.points:
-            place = point.milliseconds if timed else 100 * point.float_macs
-            axes.plot([place], [point.weakest], marker="o", color="tab:green" if point is self.chosen else "tab:blue")
-            axes.annotate(point.measures, (place, point.weakest), fontsize=7)  # type: ignore[arg-type]
-        axes.axhline(self.least_db, linestyle=":", color="tab:red")
-        axes.set(xlabel="latency, ms" if timed else "MACs in float, %", ylabel="SNR of the weakest level, dB")
-        with staged(Path(path)) as temporary:
-            figure.savefig(temporary)
+        draw_frontier(self, Path(path))
 
 
 def at_least(

@@ -118,12 +118,26 @@ class Report:
         for layer in self.worst():
             position = self.layers.index(layer)
             height = min(layer.snr_db, _BEST)
-            axes.annotate(layer.name, (position, height), rotation=45, fontsize=7, color="tab:red")
+            axes.plot([position], [height], marker="o", color="tab:red")
+            axes.annotate(
+                layer.name,
+                (position, height),
+                xytext=(-2, -5),
+                textcoords="offset points",
+                rotation=-35,
+                rotation_mode="anchor",
+                va="top",
+                fontsize=7,
+                color="tab:red",
+                bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.7, "pad": 0.5},
+            )
         for number, (name, found) in enumerate(self.levels.items(), start=1):
-            label = f"{name} {found.snr_db:.1f} dB"
+            label = f"output {name}, {found.snr_db:.1f} dB"
             axes.axhline(min(found.snr_db, _BEST), linestyle=":", linewidth=1.2, color=f"C{number}", label=label)
         label = f"SNR of int8 against the {self.reference}, dB"
-        axes.set(xlabel="layer, in the network's order", ylabel=label, title=self.file)
+        title = f"{self.file}: where int8 loses signal; named are the tensors that add most noise"
+        axes.set(xlabel="tensor, in the network's order", ylabel=label, title=title)
+        axes.margins(y=0.2)
         axes.legend()
         with staged(Path(path)) as temporary:
             figure.savefig(temporary)
