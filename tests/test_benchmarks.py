@@ -31,8 +31,7 @@ def test_the_scheduler_gets_the_numbers_that_the_server_gets(tmp_path):
 
 def test_calls_take_turns_and_the_first_two_of_each_are_not_counted():
     calls = []
-    forms = {name: (lambda _, name=name: calls.append(name)) for name in ("a", "b")}
-    found = gpu.in_turns(forms, None, 3)
+    found = gpu.in_turns({name: (lambda name=name: calls.append(name)) for name in ("a", "b")}, 3)
     assert calls[:4] == ["a", "a", "b", "b"]
     assert [sorted(calls[place : place + 2]) for place in (4, 6, 8)] == [["a", "b"]] * 3
     assert set(found) == {"a", "b"}
@@ -46,7 +45,9 @@ def test_the_gpu_table_is_made_without_a_gpu(tmp_path, monkeypatch, capsys):
     gpu.main()
     found = json.loads((tmp_path / "gpu.json").read_text())
     assert set(found["seconds"]["v8-n"]) >= set(served.SERVED)
-    assert all(set(times) == {"1", "2"} for times in found["seconds"]["v8-n"].values())
+    for times in found["seconds"]["v8-n"].values():
+        assert set(times) == {"copied", "on the card"}
+        assert all(set(own) == {"1", "2"} for own in times.values())
     assert "1.00" in capsys.readouterr().out
 
 

@@ -25,7 +25,15 @@ from benchmark_report import REFERENCE, draw, report
 from peers import peers
 from rich.console import Console
 
-from keras_yolo_backbones.benchmark import deployed, matrix_rate, measure, noise, threads, trained_like
+from keras_yolo_backbones.benchmark import (
+    deployed,
+    matrix_rate,
+    measure,
+    noise,
+    saved_model_runner,
+    threads,
+    trained_like,
+)
 from keras_yolo_backbones.commands.common import working
 from keras_yolo_backbones.quiet import native_noise_hidden
 
@@ -117,7 +125,8 @@ def latencies(name: str, side: int, rounds: int) -> dict[str, dict[str, float]]:
     model = trained_like(network(name, side))
     with tempfile.TemporaryDirectory() as folder:
         forms = deployed(model, Path(folder), noise(model)) | peers(name, side, Path(folder))
-        forms |= saved_models(model, Path(folder), [form for form in SERVED if form not in forms])
+        others = saved_models(model, Path(folder), [form for form in SERVED if form not in forms])
+        forms |= {form: saved_model_runner(path) for form, path in others.items()}
         found = measure(forms, model, reference=REFERENCE, rounds=rounds)
     return {form: latency._asdict() for form, latency in found.items()}
 

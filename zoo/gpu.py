@@ -4,12 +4,14 @@
 
 Forms: SavedModels in float32, bfloat16 and compiled by XLA; the Keras model compiled by JAX; onnxruntime with CUDA and
 TensorRT. Those whose package or provider is missing are left out, and named. JAX runs in a process of its own, so it
-does not take turns with the others. Everything that the network returns is copied to the host in every call.
+does not take turns with the others. "Copied" has images and outputs in the host's memory, as a server has them; "on the
+card" is the network alone. TensorFlow and JAX compute float32 in TF32 where a card has that, as they do by default.
 """
 
 from __future__ import annotations
 
 import argparse
+import functools
 import importlib.util
 import json
 import os
@@ -21,7 +23,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")  # JAX and onnxruntime need memory of the card too
 
@@ -30,9 +32,23 @@ from rich.console import Console
 from rich.table import Table
 from served import saved_models
 
-Call = Callable[[np.ndarray], Any]
+Call = Callable[[], Any]
+
 REFERENCE = "saved_model"
+KINDS = ("copied", "on the card")
 PROVIDERS = {"onnxruntime CUDA": "CUDAExecutionProvider", "onnxruntime TensorRT": "TensorrtExecutionProvider"}
+
+
+class Form(NamedTuple):
+    """A network in a runtime.
+
+    Attributes:
+        copied: images in the host's memory -> outputs there.
+        ready: images -> a call on images that lie on the card, and that leaves the outputs there.
+    """
+
+    copied: Callable[[np.ndarray], Any]
+    ready: Callable[[np.ndarray], Call]
 
 
 def main() -> None:
@@ -46,13 +62,14 @@ def main() -> None:
     parser.add_argument("--jax", metavar="MODEL", help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.jax:
-        print(json.dumps(jax_times(args.jax, args.image_size, args.batches, args.rounds)))
+        print(json.dumps(jax_times(args.jax, args)))
         return
     args.out.mkdir(parents=True, exist_ok=True)
     results: dict[str, Any] = {"device": device(), "image_size": args.image_size, "missing": [], "seconds": {}}
     for name in args.models:
         results["seconds"][name] = times(name, args, results["missing"])
-        Console().print(table(name, results))
+        for kind in KINDS:
+            Console().print(table(name, kind, results))
     results["missing"] = sorted(set(results["missing"]))
     if results["missing"]:
         print("left out, because missing here:", ", ".join(results["missing"]))
@@ -71,21 +88,16 @@ def device() -> str:
     return f"no GPU: {processor()}"
 
 
-def times(name: str, args: argparse.Namespace, missing: list[str]) -> dict[str, dict[str, float]]:
-    """Form -> batch -> median seconds of a call; the forms of one process take turns."""
+def times(name: str, args: argparse.Namespace, missing: list[str]) -> dict[str, Any]:
+    """Form -> `"copied"` or `"on the card"` -> batch -> median seconds; the forms of one process take turns."""
     from benchmark import network
 
     from keras_yolo_backbones.benchmark import trained_like
 
     model = trained_like(network(name, args.image_size))
-    shape = args.image_size, args.image_size, 3
     with tempfile.TemporaryDirectory() as folder:
-        forms = saved_models(model, Path(folder)) | onnx_sessions(model, Path(folder), missing)
-        found = {form: {} for form in forms}
-        for batch in args.batches:
-            images = np.random.default_rng(0).random((batch, *shape), np.float32)
-            for form, seconds in in_turns(forms, images, args.rounds).items():
-                found[form][str(batch)] = seconds
+        forms = in_tensorflow(model, Path(folder)) | in_onnxruntime(model, Path(folder), missing)
+        found = timed(forms, args)
     if importlib.util.find_spec("jax"):
         found["JAX jit"] = from_jax(name, args)
     else:
@@ -93,37 +105,92 @@ def times(name: str, args: argparse.Namespace, missing: list[str]) -> dict[str, 
     return found
 
 
-def onnx_sessions(model: Any, folder: Path, missing: list[str]) -> dict[str, Call]:
-    """The ONNX file in the providers that are there."""
+def timed(forms: dict[str, Form], args: argparse.Namespace) -> dict[str, Any]:
+    """`times` of some forms."""
+    found: dict[str, Any] = {form: {kind: {} for kind in KINDS} for form in forms}
+    for batch in args.batches:
+        images = np.random.default_rng(0).random((batch, args.image_size, args.image_size, 3), np.float32)
+        calls = {(form, "copied"): functools.partial(one.copied, images) for form, one in forms.items()}
+        calls |= {(form, "on the card"): one.ready(images) for form, one in forms.items()}
+        for (form, kind), seconds in in_turns(calls, args.rounds).items():
+            found[form][kind][str(batch)] = seconds
+    return found
+
+
+def in_tensorflow(model: Any, folder: Path) -> dict[str, Form]:
+    """The SavedModels."""
+    import tensorflow as tf
+
+    def form(network: Any) -> Form:
+        def ready(images: np.ndarray) -> Call:
+            there = tf.identity(tf.constant(images))
+
+            def call() -> None:
+                # One number of each output is fetched: the call itself returns before the card is done.
+                [tensor[(0,) * len(tensor.shape)].numpy() for tensor in network(there).values()]
+
+            return call
+
+        def copied(images: np.ndarray) -> Any:
+            return [tensor.numpy() for tensor in network(tf.constant(images)).values()]
+
+        return Form(copied, ready)
+
+    folders = saved_models(model, folder)
+    return {name: form(tf.saved_model.load(str(path)).signatures["serving_default"]) for name, path in folders.items()}
+
+
+def in_onnxruntime(model: Any, folder: Path, missing: list[str]) -> dict[str, Form]:
+    """The ONNX file in the providers that work here; on the CPU where there is none."""
+    import keras_yolo_backbones as kyb
+
+    file = kyb.export_onnx(model, folder / "model.onnx").path
+    found = {form: one for form, provider in PROVIDERS.items() if (one := _session(file, provider))}
+    missing += [form for form in PROVIDERS if form not in found]
+    return found or {"onnxruntime CPU": _session(file, "CPUExecutionProvider")}
+
+
+def _session(file: Path, provider: str) -> Form | None:
     import onnxruntime
 
-    import keras_yolo_backbones as kyb
-    from keras_yolo_backbones.benchmark import onnx_runner
+    if provider not in onnxruntime.get_available_providers():
+        return None
+    session = onnxruntime.InferenceSession(str(file), providers=[provider])
+    if session.get_providers()[0] != provider:
+        return None  # it is installed, a library of it is not
+    given, place = session.get_inputs()[0].name, "cpu" if provider.startswith("CPU") else "cuda"
 
-    there = onnxruntime.get_available_providers()
-    missing += [form for form, provider in PROVIDERS.items() if provider not in there]
-    wanted = {form: provider for form, provider in PROVIDERS.items() if provider in there}
-    wanted = wanted or {"onnxruntime CPU": "CPUExecutionProvider"}
-    file = kyb.export_onnx(model, folder / "model.onnx").path
-    return {form: onnx_runner(file, provider) for form, provider in wanted.items()}
+    def ready(images: np.ndarray) -> Call:
+        binding = session.io_binding()
+        binding.bind_ortvalue_input(given, onnxruntime.OrtValue.ortvalue_from_numpy(images, place, 0))
+        for output in session.get_outputs():
+            binding.bind_output(output.name, place)
+
+        def call() -> None:
+            session.run_with_iobinding(binding)
+            binding.synchronize_outputs()
+
+        return call
+
+    return Form(lambda images: session.run(None, {given: images}), ready)
 
 
-def in_turns(forms: dict[str, Call], images: np.ndarray, rounds: int) -> dict[str, float]:
-    """Median seconds of a call of each, in a new order each round, after two calls that are not counted."""
-    for run in forms.values():
-        run(images), run(images)
-    order, shuffle = list(forms), random.Random(0).shuffle
-    found: dict[str, list[float]] = {form: [] for form in forms}
+def in_turns(calls: dict[Any, Call], rounds: int) -> dict[Any, float]:
+    """Median seconds of each, in a new order each round, after two calls that are not counted."""
+    for call in calls.values():
+        call(), call()
+    order, shuffle = list(calls), random.Random(0).shuffle
+    found: dict[Any, list[float]] = {key: [] for key in calls}
     for _ in range(rounds):
         shuffle(order)
-        for form in order:
+        for key in order:
             start = time.perf_counter()
-            forms[form](images)
-            found[form].append(time.perf_counter() - start)
-    return {form: statistics.median(seconds) for form, seconds in found.items()}
+            calls[key]()
+            found[key].append(time.perf_counter() - start)
+    return {key: statistics.median(seconds) for key, seconds in found.items()}
 
 
-def from_jax(name: str, args: argparse.Namespace) -> dict[str, float]:
+def from_jax(name: str, args: argparse.Namespace) -> dict[str, Any]:
     """`jax_times` in a process of its own, since a process has one backend."""
     numbers = [*map(str, args.batches)]
     command = [sys.executable, __file__, "--jax", name, "--image-size", str(args.image_size)]
@@ -133,39 +200,41 @@ def from_jax(name: str, args: argparse.Namespace) -> dict[str, float]:
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def jax_times(name: str, side: int, batches: list[int], rounds: int) -> dict[str, float]:
-    """Batch -> median seconds of the fused network, compiled by JAX."""
+def jax_times(name: str, args: argparse.Namespace) -> dict[str, Any]:
+    """`times` of the fused network, compiled by JAX."""
     import jax
     from benchmark import network
 
     import keras_yolo_backbones as kyb
     from keras_yolo_backbones.benchmark import trained_like
 
-    model = kyb.fuse(trained_like(network(name, side)))
+    model = kyb.fuse(trained_like(network(name, args.image_size)))
     weights = [variable.value for variable in model.trainable_variables]
     fixed = [variable.value for variable in model.non_trainable_variables]
     compiled = jax.jit(lambda images: model.stateless_call(weights, fixed, images, training=False)[0])
 
-    def run(images: np.ndarray) -> Any:
-        return {level: np.asarray(value) for level, value in compiled(images).items()}
+    def copied(images: np.ndarray) -> Any:
+        return [np.asarray(value) for value in compiled(images).values()]
 
-    shape = side, side, 3
-    inputs = {str(batch): np.random.default_rng(0).random((batch, *shape), np.float32) for batch in batches}
-    return {batch: in_turns({"jax": run}, images, rounds)["jax"] for batch, images in inputs.items()}
+    def ready(images: np.ndarray) -> Call:
+        there = jax.device_put(images)
+        return lambda: jax.block_until_ready(compiled(there))
+
+    return timed({"JAX jit": Form(copied, ready)}, args)["JAX jit"]
 
 
-def table(name: str, results: dict[str, Any]) -> Table:
+def table(name: str, kind: str, results: dict[str, Any]) -> Table:
     """The forms of one network: milliseconds of a call, images a second, share of the reference's time."""
     found = results["seconds"][name]
-    shown = Table(title=f"{results['device']}, {results['image_size']} px", box=None, pad_edge=False)
+    shown = Table(title=f"{results['device']}, {results['image_size']} px, {kind}", box=None, pad_edge=False)
     shown.add_column(name, no_wrap=True)
-    for batch in found[REFERENCE]:
+    for batch in found[REFERENCE][kind]:
         for head in (f"batch {batch}", "images/s", "share"):
             shown.add_column(head, justify="right", no_wrap=True)
     for form, own in found.items():
         cells = []
-        for batch, seconds in own.items():
-            share = seconds / found[REFERENCE][batch]
+        for batch, seconds in own[kind].items():
+            share = seconds / found[REFERENCE][kind][batch]
             cells += [f"{seconds * 1e3:.1f} ms", f"{int(batch) / seconds:.0f}", f"{share:.2f}"]
         shown.add_row(form, *cells)
     return shown

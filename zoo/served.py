@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import keras_yolo_backbones as kyb
-from keras_yolo_backbones.benchmark import Candidate, saved_model_runner
 
 SERVED: dict[str, dict[str, Any]] = {
     "saved_model": {},
@@ -17,8 +16,8 @@ SERVED: dict[str, dict[str, Any]] = {
 """Form -> arguments of `export_saved_model`."""
 
 
-def saved_models(model: Any, folder: Path, forms: Collection[str] = tuple(SERVED)) -> dict[str, Candidate]:
-    """The SavedModels, loaded; unpinned, so that TensorFlow places them on the GPU.
+def saved_models(model: Any, folder: Path, forms: Collection[str] = tuple(SERVED)) -> dict[str, Path]:
+    """Form -> the folder of a SavedModel; unpinned, so that TensorFlow places it on the GPU.
 
     Args:
         model: a functional model of a fixed image size.
@@ -26,8 +25,7 @@ def saved_models(model: Any, folder: Path, forms: Collection[str] = tuple(SERVED
         forms: which of `SERVED`.
     """
     options: dict[str, Any] = {"signatures": ("serving_default",), "batch_sizes": (1,)}
-    made = {
-        form: kyb.export_saved_model(model, folder / form.replace(" ", "-"), **options, **SERVED[form])
+    return {
+        form: kyb.export_saved_model(model, folder / form.replace(" ", "-"), **options, **SERVED[form]).path
         for form in forms
     }
-    return {form: saved_model_runner(artifact.path) for form, artifact in made.items()}
