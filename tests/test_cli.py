@@ -16,6 +16,8 @@ from conftest import ROOT, in_subprocess
 from keras_yolo_backbones.catalogue import catalogue, stored_facts
 from keras_yolo_backbones.cli import main
 from keras_yolo_backbones.commands import info
+from keras_yolo_backbones.commands import list as list_command
+from keras_yolo_backbones.known_memory import arenas, known_memory
 from keras_yolo_backbones.registry import described, variants
 from keras_yolo_backbones.version import __version__
 
@@ -70,6 +72,18 @@ def test_list_in_a_pipe_is_plain_and_whole(capfd):
     assert not any("…" in line for line in lines)
 
 
+def test_a_list_for_small_memories_builds_no_network(monkeypatch, capfd):
+    """Of those whose arenas are not stored, a bound is known; all stored ones are above their bound."""
+    for name in catalogue():
+        for side in arenas()["sides"]:
+            known = known_memory(name, (side, side), "relu6")
+            assert known is None or known["micro_arena"] > list_command._at_least(name, (side, side))
+    monkeypatch.setattr(list_command, "_predicted", lambda *_: pytest.fail("built"))
+    code, out, _ = kyb(capfd, "list", "--arena-below", "356kB", "--image-size", "192", "--activation", "relu6")
+    assert code == 0
+    assert {"v8-n", "v9-t", "yolox-nano"} <= {line.split()[0] for line in out.splitlines()}
+
+
 def test_list_what_fits_a_microcontroller(capfd):
     asked = "list", "v3-tiny", "--activation", "relu6", "--image-size", "64"
     code, out, _ = kyb(capfd, *asked, "--arena-below", "1MB")
@@ -98,6 +112,8 @@ def test_what_is_stored_is_told_without_keras_and_numpy():
 import contextlib, io, sys
 from keras_yolo_backbones.cli import main
 from keras_yolo_backbones.commands import info
+from keras_yolo_backbones.commands import list as list_command
+from keras_yolo_backbones.known_memory import arenas, known_memory
 import keras_yolo_backbones as kyb
 with contextlib.redirect_stdout(io.StringIO()):
     main(["list"])
@@ -252,6 +268,8 @@ import resource, signal
 import tensorflow
 from keras_yolo_backbones.cli import main
 from keras_yolo_backbones.commands import info
+from keras_yolo_backbones.commands import list as list_command
+from keras_yolo_backbones.known_memory import arenas, known_memory
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000))
 for format in ("tflite", "saved_model", "onnx"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import re
 from collections.abc import Iterator
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from keras_yolo_backbones.catalogue import stored_facts
 from keras_yolo_backbones.commands.common import image_size, print_json, readable_bytes, working
 from keras_yolo_backbones.errors import ArgumentError
 from keras_yolo_backbones.known_memory import known_memory
@@ -81,7 +83,7 @@ def _with_memory(rows: list[dict[str, Any]], args: argparse.Namespace, console: 
         if any(side % 2 ** int(row["levels"][-1][1:]) for side in size):
             continue
         least = known_memory(row["model"], size, "relu6")
-        if least is not None and least["micro_arena"] >= limit:
+        if (least["micro_arena"] if least else _at_least(row["model"], size)) >= limit:
             continue
         need = known_memory(row["model"], size, args.activation)
         if need is None:
@@ -90,6 +92,12 @@ def _with_memory(rows: list[dict[str, Any]], args: argparse.Namespace, console: 
         if need["micro_arena"] < limit:
             sizes = {"arena_bytes": need["micro_arena"], "weights_bytes": need["weights"]}
             yield {**row, **sizes, **{key.removesuffix("_bytes"): readable_bytes(sizes[key]) for key in sizes}}
+
+
+def _at_least(name: str, size: tuple[int, int]) -> float:
+    """Bytes that an arena is never below: 0.6 of the activations at a time; no known one is below 0.62."""
+    facts = stored_facts()[name]
+    return 0.6 * facts["activation_memory"] * math.prod(size) / math.prod(facts["image_size"])
 
 
 def _predicted(name: str, size: tuple[int, int], activation: str | None) -> dict[str, int]:
