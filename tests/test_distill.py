@@ -14,6 +14,7 @@ import keras_yolo_backbones as kyb
 from keras_yolo_backbones.graph.agreement import agreement
 from keras_yolo_backbones.graph.running import run
 from keras_yolo_backbones.quantization import distill
+from keras_yolo_backbones.quantization.distillation import default_epochs
 
 
 @pytest.fixture(scope="module")
@@ -82,9 +83,15 @@ raise SystemExit("not killed")
         np.testing.assert_allclose(old, new, atol=1e-4)
 
 
+def test_few_images_are_passed_over_more_often():
+    assert [default_epochs(steps) for steps in (1, 10, 25, 400, 5000)] == [60, 40, 16, 10, 10]
+
+
 def test_what_cannot_be_trained_is_refused(teacher, student, photographs, tmp_path):
     with pytest.raises(kyb.ArgumentError, match="epochs=0: expected a number of at least 1"):
         distill(teacher, student, photographs, epochs=0)
+    with pytest.raises(kyb.ArgumentError, match="batch_size=None: expected a number of at least 1"):
+        distill(teacher, student, photographs, batch_size=None)
     with pytest.raises(kyb.ArgumentError, match="both must give the same"):
         distill(kyb.v8("n", input_shape=(64, 64, 3), levels=("P3",)), student, photographs)
     (tmp_path / "distilling.npz").write_bytes(b"nothing")

@@ -47,7 +47,9 @@ def add(subparsers: argparse._SubParsersAction) -> None:
     add_model_arguments(parser)
     parser.add_argument("--weights", metavar="FILE", help="trained weights, of Keras or of the original project")
     parser.add_argument("--images", required=True, metavar="DIR", help="photographs like those in use")
-    parser.add_argument("--epochs", type=int, default=10, help="of tuning; 0 leaves the weights as they are")
+    parser.add_argument(
+        "--epochs", type=int, help="of tuning; by default as many as make 400 steps; 0 leaves the weights as they are"
+    )
     parser.add_argument("--batch-size", type=int, help="images a step of tuning; 8 by default")
     parser.add_argument("--learning-rate", type=float, help="of tuning; 3e-5 by default")
     parser.add_argument(
@@ -104,7 +106,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
         with working(console, "measuring what float layers bring"):
             bought = _bought(model, plan, aware, samples)
         print(bought)
-    if args.epochs:
+    if args.epochs != 0:
         told = quantization.distill(
             model,
             aware,

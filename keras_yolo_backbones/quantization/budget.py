@@ -97,7 +97,7 @@ def at_least(
     images: Any,
     least_db: float,
     *,
-    epochs: int = 10,
+    epochs: int | None = None,
     parts: int = 150,
     most_float: float = 0.5,
     latency: Callable[[keras.Model], float] | None = None,
@@ -113,7 +113,7 @@ def at_least(
         model: float, functional, one image input; left untouched.
         images: as calibration images; a fifth is held out to measure on.
         least_db: signal-to-noise ratio, such as 25.
-        epochs: of `distill`; 0 leaves it out.
+        epochs: of `distill`, by default as many as it finds good; 0 leaves it out.
         parts: steps of `reconstruct` for each part; 0 leaves it out.
         most_float: the largest share of the multiply-accumulates that may be computed in float.
         latency: measures milliseconds for a fake-quantized model, for the table.
@@ -142,7 +142,7 @@ def at_least(
 def _steps(
     model: keras.Model,
     images: Calibration,
-    epochs: int,
+    epochs: int | None,
     parts: int,
     most_float: float,
     search: _Search,
@@ -153,7 +153,7 @@ def _steps(
     yield ranges.method, quantize_aware(model, ranges), 0.0
     if parts:
         yield "reconstruct", reconstruct(model, ranges, images, steps=parts, **options), 0.0
-    if epochs:
+    if epochs != 0:
         tuned = keras.models.clone_model(search.best)
         tuned.set_weights(search.best.get_weights())
         distill(model, tuned, images, epochs=epochs, **options)

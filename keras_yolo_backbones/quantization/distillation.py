@@ -24,6 +24,12 @@ from keras_yolo_backbones.quantization.history import Distilled, History
 HELD_OUT = 0.2
 """The share of the images that is never trained on and decides which weights are kept."""
 
+STEPS = 400
+"""Steps that training takes by default, in `EPOCHS`: trained networks gain most in these."""
+
+EPOCHS = (10, 60)
+"""The fewest and most passes over the images by default."""
+
 WARM_UP = 0.1
 """The share of all steps in which the learning rate rises: the first gradients of rounded weights point anywhere."""
 
@@ -33,10 +39,10 @@ def distill(
     student: keras.Model,
     images: Any,
     *,
-    epochs: int = 10,
+    epochs: int | None = None,
     batch_size: int = 8,
     learning_rate: float = 3e-5,
-    patience: int = 3,
+    patience: int | None = None,
     checkpoints: str | os.PathLike[str] | None = None,
     image_size: int | tuple[int, int] | None = None,
     seed: int = 0,
@@ -53,10 +59,11 @@ def distill(
         teacher: float, left untouched.
         student: from `quantize_aware`, or any model with the same inputs and output names. Changed in place.
         images: as calibration images.
-        epochs: at most so many passes over the images.
+        epochs: at most so many passes over the images; by default 10 to 60, as many as make 400 steps.
         batch_size: images a step.
         learning_rate: after the warm-up; ten times more destroys a network that is good already.
-        patience: stop after so many epochs without a better one.
+        patience: stop after so many epochs without a better one; by default a quarter of `epochs`, at least 3: while
+            the learning rate rises, nothing gets better.
         checkpoints: a folder. What a killed run left there is continued, to the numbers that an unbroken run has;
             what a different run left there (other weights, images or options) is an error.
         image_size: side or (height, width), for a model that leaves them open.
@@ -70,11 +77,15 @@ def distill(
     require_tensorflow()
     check_model(teacher, "teacher")
     check_model(student, "student")
-    _check(teacher, student, epochs, batch_size, learning_rate)
+    given = {name: value for name, value in (("epochs", epochs), ("patience", patience)) if value is not None}
+    _check(teacher, student, given | {"batch_size": batch_size}, learning_rate)
     signature = image_input(teacher)
     samples = calibration_images(images, shape=signature.sized(image_size), preprocessing=signature.preprocessing)
     training, held_out = _split(samples)
-    run = _Run(teacher, student, epochs, math.ceil(len(training) / batch_size), learning_rate)
+    steps = math.ceil(len(training) / batch_size)
+    epochs = epochs or default_epochs(steps)
+    patience = patience or max(3, epochs // 4)
+    run = _Run(teacher, student, epochs, steps, learning_rate)
     job: dict[str, Any] = {"epochs": epochs, "batch_size": batch_size, "learning_rate": learning_rate, "seed": seed}
     job |= {"teacher": weights_digest(teacher), "images": samples.digest()}
     history = History(student, run, job, checkpoints)
@@ -162,8 +173,13 @@ class _Run:
         return sum(losses) / len(images)
 
 
-def _check(teacher: keras.Model, student: keras.Model, epochs: int, batch_size: int, learning_rate: float) -> None:
-    for name, value in (("epochs", epochs), ("batch_size", batch_size)):
+def default_epochs(steps: int) -> int:
+    """How many epochs of so many steps are good."""
+    return min(max(EPOCHS[0], math.ceil(STEPS / steps)), EPOCHS[1])
+
+
+def _check(teacher: keras.Model, student: keras.Model, counts: dict[str, int], learning_rate: float) -> None:
+    for name, value in counts.items():
         if not isinstance(value, int) or value < 1:
             raise ArgumentError(f"{name}={value!r}: expected a number of at least 1.")
     if not 0 < learning_rate < 1:
