@@ -37,7 +37,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("demo"))
     parser.add_argument("--timings", action="store_true", help="print where the time went")
     args = parser.parse_args()
-    args.out.mkdir(exist_ok=True)
+    args.out.mkdir(parents=True, exist_ok=True)
 
     timings: Timings = []
     shape = (args.image_size, args.image_size, 3)

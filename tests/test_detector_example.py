@@ -178,6 +178,16 @@ def test_the_command_line_says_in_one_line_what_is_wrong(example, tmp_path, monk
             example["detect"].main()
 
 
+def test_boxes_are_drawn_into_a_folder_that_is_made(example, tmp_path):
+    keras.utils.save_img(tmp_path / "photo.png", np.zeros((64, 96, 3)), scale=False)
+    found = [example["boxes"].Detection(1, 0.9, (10.0, 30.0, 60.0, 50.0))]
+    example["detect"].draw(tmp_path / "photo.png", found, ("cat", "cup"), tmp_path / "new" / "found.png")
+    pixels = np.asarray(keras.utils.load_img(tmp_path / "new" / "found.png"))
+    assert pixels[50, 30].any()
+    assert not pixels[55:].any()
+    assert not pixels[:28].any()
+
+
 @pytest.fixture
 def yolo_folder(tmp_path):
     """Two images of 64x32 pixels, one of which shows an object of class 1."""

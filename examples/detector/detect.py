@@ -40,6 +40,7 @@ def draw(photograph: Path, found: list[Detection], names: tuple[str, ...], targe
         place = pen.textbbox(box[:2], text, font_size=8 * line)
         pen.rectangle(place, fill=colour)
         pen.text(box[:2], text, fill="black", font_size=8 * line)
+    target.parent.mkdir(parents=True, exist_ok=True)
     picture.save(target)
 
 
@@ -54,11 +55,11 @@ def main() -> None:
     try:
         model, names = from_original(args.checkpoint, image_size=args.image_size)
         found = detect(model, args.photograph, least=args.least)
-    except (kyb.BackboneError, ValueError) as error:  # ValueError: an unreadable photograph
+        draw(args.photograph, found, names, args.out)
+    except (kyb.BackboneError, ValueError, OSError) as error:  # ValueError: an unreadable photograph, a strange suffix
         raise SystemExit(str(error)) from None
     for label, score, (left, top, right, bottom) in found:
         print(f"{names[label]:20} {score:.2f}  {left:7.1f} {top:7.1f} {right:7.1f} {bottom:7.1f}")
-    draw(args.photograph, found, names, args.out)
     print(f"{len(found)} objects, drawn in {args.out}")
 
 
