@@ -11,6 +11,8 @@ import numpy as np
 from boxes import Decoder, best
 from data import Batches
 from labels import Labels
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
 
 
 def mean_average_precision(model: keras.Model, run: Callable, labels: Labels, *, batch: int = 16) -> float:
@@ -22,9 +24,6 @@ def mean_average_precision(model: keras.Model, run: Callable, labels: Labels, *,
         labels: the images, and what is to be found on them.
         batch: images at once.
     """
-    from pycocotools.coco import COCO
-    from pycocotools.cocoeval import COCOeval
-
     decoder, data = Decoder(model), Batches(labels, model, batch=batch, shuffle=False)
     truth, found = [], []
     for index in range(len(data)):
