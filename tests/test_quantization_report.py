@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import sys
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ import keras_yolo_backbones as kyb
 from keras_yolo_backbones.cli import main
 from keras_yolo_backbones.graph.agreement import agreement
 from keras_yolo_backbones.quantization import report
+from keras_yolo_backbones.quantization.frontier import new_figure
 from keras_yolo_backbones.quantization.losses import LayerLoss
 
 
@@ -111,3 +113,9 @@ def test_the_command_goes_all_the_way(model, photographs, tmp_path, capsys):
     assert f"{stem}.tflite against the float model, 10 images" in printed
     assert "held-out loss" in printed
     assert np.load(tmp_path / "out" / f"{stem}.checkpoints" / "distilling.npz")["arr_0"].dtype == np.uint8
+
+
+def test_a_plot_without_matplotlib_is_one_line(monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    with pytest.raises(kyb.ArgumentError, match=r"^a plot needs matplotlib: pip install 'matplotlib[^\n]*$"):
+        new_figure(8, 4)

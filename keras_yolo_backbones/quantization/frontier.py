@@ -1,22 +1,31 @@
-"""The picture of a search: what each set of measures reaches, and what it costs."""
+"""Pictures: a figure to draw on, and what each set of measures of a search reaches and costs."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from keras_yolo_backbones.errors import ArgumentError
+from keras_yolo_backbones.extras import how_to_install
 from keras_yolo_backbones.files import staged
 
 if TYPE_CHECKING:
     from keras_yolo_backbones.quantization.budget import Budget
 
 
+def new_figure(width: float, height: float) -> Any:
+    """A figure of matplotlib, in inches; `ArgumentError` if that is not installed."""
+    try:
+        from matplotlib.figure import Figure
+    except ImportError:
+        raise ArgumentError(f"a plot needs matplotlib: {how_to_install('plots')}.") from None
+    return Figure(figsize=(width, height), layout="constrained")
+
+
 def draw_frontier(budget: Budget, path: Path) -> None:
     """Draw the weakest level against latency, or against MACs left in float where no latency was measured."""
-    from matplotlib.figure import Figure
-
     timed = all(point.milliseconds is not None for point in budget.points)
-    figure = Figure(figsize=(8, 4.5), layout="constrained")
+    figure = new_figure(8, 4.5)
     axes = figure.subplots()
     places = [float(point.milliseconds or 0) if timed else 100 * point.float_macs for point in budget.points]
     for point, place in zip(budget.points, places, strict=True):

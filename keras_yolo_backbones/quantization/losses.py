@@ -10,6 +10,7 @@ from typing import Any
 
 from keras_yolo_backbones.files import staged
 from keras_yolo_backbones.graph.agreement import Agreement
+from keras_yolo_backbones.quantization.frontier import new_figure
 
 LISTED = 10
 """Layers that a report prints, of those where most signal is lost."""
@@ -110,9 +111,7 @@ class Report:
 
     def save_plot(self, path: str | os.PathLike[str]) -> None:
         """Draw the signal-to-noise ratio along the network, the worst layers named; needs matplotlib."""
-        from matplotlib.figure import Figure
-
-        figure = Figure(figsize=(max(8, len(self.layers) / 6), 4.5), layout="constrained")
+        figure = new_figure(max(8, len(self.layers) / 6), 4.5)
         axes = figure.subplots()
         axes.plot([min(layer.snr_db, _BEST) for layer in self.layers], marker=".")
         for layer in self.worst():
