@@ -14,7 +14,7 @@ from keras_yolo_backbones.graph.agreement import agreement
 from keras_yolo_backbones.graph.read import read
 from keras_yolo_backbones.graph.running import run
 from keras_yolo_backbones.quantization.apply import planned
-from keras_yolo_backbones.quantization.biases import mean_shifts
+from keras_yolo_backbones.quantization.biases import correct_kernels, mean_shifts
 from keras_yolo_backbones.quantization.calibration import calibration_images
 from keras_yolo_backbones.quantization.choosing import BINS, Member, least_error, watch
 from keras_yolo_backbones.quantization.guard import better, contrast
@@ -153,6 +153,17 @@ def test_biases_take_out_the_shift_that_rounding_leaves(biased, photographs):
     features = run(biased, images)["P3"].mean()
     before, after = (run(kyb.quantize_aware(biased, p), images)["P3"].mean() for p in (plan, corrected))
     assert abs(after - features) < 0.1 * abs(before - features)
+
+
+def test_the_shift_of_rounded_kernels_alone_is_taken_out_of_the_biases():
+    images = keras.Input((8, 8, 2), name="images")
+    model = keras.Model(images, {"P3": keras.layers.Conv2D(1, 1, name="conv")(images)})
+    model.get_layer("conv").set_weights([np.array([[[[127.0], [0.4]]]]), np.ones(1)])  # 0.4 of a step: rounded to 0
+    samples = calibration_images(np.full((8, 8, 8, 2), 0.5, np.float32), shape=(8, 8, 2))
+    kernel, bias = correct_kernels(lower(model), samples).get_layer("conv").get_weights()
+    assert kernel.ravel().tolist() == pytest.approx([127, 0.4])
+    assert bias == pytest.approx([1.2], abs=1e-4)
+    assert model.get_layer("conv").get_weights()[1] == 1
 
 
 def test_auto_corrects_biases_and_plans_keep_them(biased, photographs, tmp_path):

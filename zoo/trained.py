@@ -65,6 +65,11 @@ def by_reconstruction(model: keras.Model, images: np.ndarray, file: Path) -> Non
     kyb.export_tflite(aware, file, least_snr_db=0.0)
 
 
+def by_wider_activations(model: keras.Model, images: np.ndarray, file: Path) -> None:
+    """Activations of 16 bits, kernels of 8."""
+    kyb.export_tflite(model, file, precision="int16x8", calibration=images, least_snr_db=0.0)
+
+
 def by_training(model: keras.Model, images: np.ndarray, file: Path) -> None:
     """Quantization-aware training as it is by default, without labels."""
     aware = kyb.quantize_aware(model, images)
@@ -78,6 +83,7 @@ METHODS: dict[str, Callable[[keras.Model, np.ndarray, Path], None]] = {
     "auto, equalized": by_equalization,
     "reconstruct": by_reconstruction,
     "QAT": by_training,
+    "int16x8": by_wider_activations,
 }
 
 

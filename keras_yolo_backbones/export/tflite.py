@@ -25,7 +25,9 @@ from keras_yolo_backbones.graph.signature import ImageInput, image_input
 from keras_yolo_backbones.litert import LiteModel, operators, tally
 from keras_yolo_backbones.progress import step
 from keras_yolo_backbones.quantization.apply import apply
+from keras_yolo_backbones.quantization.biases import correct_kernels
 from keras_yolo_backbones.quantization.calibration import Calibration, calibration_images
+from keras_yolo_backbones.quantization.choosing import evenly
 from keras_yolo_backbones.quantization.integer_form import conversions, float_layers
 from keras_yolo_backbones.quantization.planning import DEFAULT_METHOD, lowered, plan_lowered
 from keras_yolo_backbones.quantization.ranges import Plan, as_plan
@@ -56,8 +58,9 @@ def export_tflite(
         path: the file, ending in `.tflite`. Its manifest is written next to it as `….tflite.json`.
         precision: `"float32"` (default); `"float16"` weights; `"dynamic"`, int8 weights with activations quantized on
             the fly; `"int8"`, all tensors int8, which needs `calibration`; or `"int16x8"`, int8 weights with int16
-            activations, which needs calibration images and has the converter's ranges. A model from `quantize_aware`
-            is always `"int8"` and holds its own ranges.
+            activations, which needs calibration images and has the converter's ranges; the mean shift that rounding
+            kernels leaves is taken out of the biases. A model from `quantize_aware` is always `"int8"` and holds its
+            own ranges.
         calibration: representative images: a folder, an array or an iterable of batches; or a `Plan`, or the `.json`
             file of one.
         method: how ranges are chosen, see `quantization.plan`.
@@ -101,9 +104,11 @@ def export_tflite(
         samples = calibration_images(calibration, shape=size, preprocessing=images.preprocessing)
     integer = "int16" if precision == "int16x8" else "int8"
     job = _Job(model, images, size, precision, input_type or integer, outputs or integer, samples, least_snr_db, target)
-    if precision == "int16x8":
+    if precision == "int16x8" and samples is not None:
         ranges = {"from": "converter", "because": "plans are for 8 bits"}
-        return job.export(file, _Form(lowered(model), ranges=ranges, samples=samples))
+        with step("correcting biases"):
+            corrected = correct_kernels(lowered(model), evenly(samples))
+        return job.export(file, _Form(corrected, ranges=ranges, samples=samples))
     if precision != "int8":
         return job.export(file, _Form(model))
     if has_ranges(model):

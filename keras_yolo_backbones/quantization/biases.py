@@ -6,12 +6,16 @@ are measured instead of derived.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from typing import Any
+
 import keras
 import numpy as np
 import tensorflow as tf
 
 from keras_yolo_backbones.graph.copies import copied
 from keras_yolo_backbones.graph.ir import Graph, Node, Value
+from keras_yolo_backbones.graph.read import read
 from keras_yolo_backbones.graph.running import watching
 from keras_yolo_backbones.quantization.apply import planned
 from keras_yolo_backbones.quantization.calibration import Calibration
@@ -32,17 +36,42 @@ def mean_shifts(graph: Graph, plan: Plan, images: Calibration) -> dict[str, tupl
         plan: its ranges and kernels.
         images: that the means are over.
     """
-    nodes = [
+    names = tensor_names(graph)
+    return _shifts(graph, {node: _rounded(node, plan, names) for node in _correctable(graph)}, images)
+
+
+def correct_kernels(primitive: keras.Model, images: Calibration) -> keras.Model:
+    """Take the shift that rounding kernels to int8 leaves out of the biases, where activations stay as they are.
+
+    Args:
+        primitive: a lowered model; its biases are changed.
+        images: that the means are over.
+    """
+    graph = read(primitive)
+    shifts = _shifts(graph, {node: (_as_it_is, _with_rounded_kernel(node)) for node in _correctable(graph)}, images)
+    for name, shift in shifts.items():
+        kernel, bias = primitive.get_layer(name).get_weights()
+        primitive.get_layer(name).set_weights([kernel, bias + np.float32(shift)])
+    return primitive
+
+
+def _correctable(graph: Graph) -> list[Node]:
+    """Calls of layers that have a bias, and that are called once."""
+    return [
         node
         for node in graph.nodes
         if type(node.layer) in QUANTIZED and graph.called_once(node.layer) and node.layer.use_bias
     ]
-    if not nodes:
+
+
+def _shifts(
+    graph: Graph, forms: Mapping[Node, tuple[Callable[[Any], Any], keras.Layer]], images: Calibration
+) -> dict[str, tuple[float, ...]]:
+    """`mean_shifts`, given how each layer rounds its input, and itself with a rounded kernel."""
+    if not forms:
         return {}
-    asked = [value for node in nodes for value in (node.inputs[0], Value(node, 0))]
-    watched = watching(graph, asked)
-    names = tensor_names(graph)
-    rounded = [_rounded(node, plan, names) for node in nodes]
+    nodes, rounded = list(forms), list(forms.values())
+    watched = watching(graph, [value for node in nodes for value in (node.inputs[0], Value(node, 0))])
 
     @tf.function(autograph=False)
     def measure(batch: tf.Tensor) -> list[tf.Tensor]:
@@ -63,6 +92,16 @@ def mean_shifts(graph: Graph, plan: Plan, images: Calibration) -> dict[str, tupl
         node.layer.name: tuple(float(shift) for shift in total / len(images))
         for node, total in zip(nodes, totals, strict=True)
     }
+
+
+def _as_it_is(tensor: Any) -> Any:
+    return tensor
+
+
+def _with_rounded_kernel(node: Node) -> keras.Layer:
+    """The layer with a kernel in int8 from the smallest to the largest weight of each channel."""
+    kind, _ = QUANTIZED[type(node.layer)]
+    return copied(node.layer, kind, weights=node.layer.get_weights())
 
 
 def _rounded(node: Node, plan: Plan, names: dict[Node, str]) -> tuple[keras.Layer, keras.Layer]:
