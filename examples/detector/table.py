@@ -25,7 +25,7 @@ QUICK = ("--epochs", "0", "14", "2")
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--task", type=Path, help="a folder as train.py takes it; the digits task by default")
-    parser.add_argument("--backbones", nargs="+", default=["v8-n", "v5-n", "v26-n"], help="names from `kyb list`")
+    parser.add_argument("--backbones", nargs="+", default=["v8-n", "yolox-nano", "v26-n"], help="names from `kyb list`")
     parser.add_argument("--out", type=Path, default=Path("build/table"))
     args, options = parser.parse_known_args()
     task = args.task or digits(args.out / "digits")
