@@ -134,6 +134,12 @@ def test_weights_in_float16_are_no_operators(files, target):
     assert told(files / "float16.tflite", target) == told(files / "float.tflite", target)
 
 
+def test_tflite_micro_unpacks_no_float16(files):
+    advice = 'export with precision="int8", or use quantize_aware'
+    refused = told(files / "float16.tflite", "tflite-micro")
+    assert refused["DEQUANTIZE"] == (12, "tflite-micro unpacks no float16 weights", advice)
+
+
 @pytest.mark.parametrize("target", ["coreml", "hailo", "imx500"])
 def test_what_quantizes_itself_takes_no_integers(files, target):
     refused = told(files / "attention.tflite", target)

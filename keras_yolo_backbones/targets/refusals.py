@@ -62,7 +62,8 @@ def advice_for(operator: str, target: str = "") -> str:
 def objection(operator: Operator, target: str) -> tuple[str, str]:
     """Why a target does not run an operator, and what to change; two empty strings if it does."""
     if operator.name == "DEQUANTIZE" and operator.inputs[0].constant:
-        return "", ""  # float16 weights: unpacked when the file is loaded
+        # Weights in float16. Most runtimes unpack them when they load the file; TFLite Micro's operator takes integers.
+        return ("tflite-micro unpacks no float16 weights", INTEGERS) if target == "tflite-micro" else ("", "")
     accelerator = LISTS[target]
     advice = advice_for(operator.name)
     floating = any("FLOAT" in tensor.kind for tensor in operator.activations)
