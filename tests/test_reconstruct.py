@@ -13,7 +13,8 @@ from keras_yolo_backbones.graph.agreement import agreement
 from keras_yolo_backbones.graph.read import read
 from keras_yolo_backbones.graph.running import run
 from keras_yolo_backbones.quantization.kernels import QuantizedConv2D
-from keras_yolo_backbones.quantization.segments import segments
+from keras_yolo_backbones.quantization.part_outputs import Outputs, of_all
+from keras_yolo_backbones.quantization.segments import float_calls, segments
 
 
 @pytest.fixture(scope="module")
@@ -53,6 +54,21 @@ def test_no_part_ends_before_an_activation(photographs):
     first, last = segments(read(kyb.quantize_aware(model, photographs[:, :16, :16], method="minmax")))
     assert first.end.node.name == "first.silu.quant"
     assert last.source == first.end
+
+
+def test_a_part_that_harms_the_outputs_is_not_allowed(toy, plan, photographs):
+    images = np.float32(photographs[:4, :16, :16]) / 255
+    aware = kyb.quantize_aware(toy, plan)
+    graph = read(aware)
+    parts = segments(graph)
+    outputs = Outputs(parts, float_calls(graph), images)
+    inputs = of_all(parts[0], {}, images)[0]
+    assert outputs.allow(1, inputs)
+    kernel = aware.get_layer("inner").kernel
+    kernel.assign(0.5 * kernel)
+    assert not outputs.allow(1, inputs)
+    kernel.assign(2 * kernel)
+    assert outputs.allow(1, inputs)
 
 
 def test_learned_rounding_is_better_than_the_nearest(toy, plan, photographs, tmp_path):

@@ -8,8 +8,9 @@ inputs that are mixed of float and integer values; AdaRound for kernels, see `ro
 from __future__ import annotations
 
 import dataclasses
+import functools
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import keras
@@ -24,6 +25,7 @@ from keras_yolo_backbones.quantization.apply import apply
 from keras_yolo_backbones.quantization.calibration import calibration_images
 from keras_yolo_backbones.quantization.kernels import FLOAT
 from keras_yolo_backbones.quantization.layers import FakeQuant
+from keras_yolo_backbones.quantization.part_outputs import Outputs, of_all
 from keras_yolo_backbones.quantization.planning import lowered
 from keras_yolo_backbones.quantization.ranges import Plan, as_plan
 from keras_yolo_backbones.quantization.reconstructed import Finished
@@ -36,6 +38,7 @@ MOST = 64
 HELD_OUT = 5
 """One image in so many is not learned from; what does not help on these is undone."""
 
+_HELD_OUT_ROWS = slice(HELD_OUT - 1, None, HELD_OUT)
 _RATES = {"rounding": 1e-2, "biases": 1e-3, "ranges": 1e-4}
 
 
@@ -53,8 +56,8 @@ def reconstruct(
     """A fake-quantized model whose rounding, biases and ranges were learned part by part, without labels.
 
     The network is cut where a single tensor goes through, mostly after each of its units. Part after part learns to
-    give the float network's output on what the parts before it give in integers. A part that is not better for it on
-    held-out images stays as the plan has it.
+    give the float network's output on what the parts before it give in integers. A part stays as the plan has it if it
+    is not better for it on held-out images, or if the outputs of the whole network are worse.
 
     Args:
         model: float, functional, one image input; left untouched.
@@ -85,16 +88,17 @@ def reconstruct(
     aware = apply(ready, primitive, signature.preprocessing.range, learn_ranges=True)
     graph = read(aware)
     parts, floats = segments(graph), float_calls(graph, primitive)
+    given = wanted = samples.batch()
+    outputs = Outputs(parts, floats, wanted[_HELD_OUT_ROWS])
     finished = Finished(
         aware, {"steps": steps, "batch_size": batch_size, "seed": seed, "images": samples.digest()}, checkpoints
     )
-    given = wanted = samples.batch()
     with bar(quiet=quiet) as progress:
         task = progress.add_task("reconstructing", total=len(parts))
         for index, part in enumerate(parts):
             job = _Part(part, floats, given, wanted, own_layers(part, parts), np.random.default_rng((seed, index)))
             if index >= finished.count:
-                job.learn(steps, batch_size)
+                job.learn(steps, batch_size, functools.partial(outputs.allow, index, given[_HELD_OUT_ROWS]))
                 finished.record(index + 1)
             given, wanted = job.given(), job.goals[0]
             progress.update(task, completed=index + 1)
@@ -132,28 +136,26 @@ class _Part:
         self._part, self._given, self._wanted, self._random = part, given, wanted, random
         self._kernels = [layer for layer in layers if type(layer) in FLOAT]
         self._quants = [layer for layer in layers if isinstance(layer, FakeQuant) and layer.shift is not None]
-        self.goals = _all(part, floats, wanted)
+        self.goals = of_all(part, floats, wanted)
         self._power = [float(np.mean(np.square(goal, dtype=np.float64))) + 1e-12 for goal in self.goals]
 
     def given(self) -> np.ndarray:
         """`end` in integers, for all images."""
-        return _all(self._part, {}, self._given)[0]
+        return of_all(self._part, {}, self._given)[0]
 
-    def learn(self, steps: int, batch_size: int) -> None:
-        """Train; what is not better afterwards on held-out images is undone."""
+    def learn(self, steps: int, batch_size: int, accepted: Callable[[], bool]) -> None:
+        """Train; undone if held-out images are not better for it here, or the whole network is not `accepted`."""
         layers = [*self._kernels, *self._quants]
-        before = [layer.get_weights() for layer in layers]
-        error = self._held_out()
+        before, error = [layer.get_weights() for layer in layers], self._held_out()
         self._train(steps, batch_size)
-        if not self._held_out() < error:
+        if not (self._held_out() < error and accepted()):
             for layer, weights in zip(layers, before, strict=True):
                 layer.set_weights(weights)
 
     def _held_out(self) -> float:
         """Error in units of power on the images that are not learned from."""
-        rows = slice(HELD_OUT - 1, None, HELD_OUT)
-        found = _all(self._part, {}, self._given[rows])
-        errors = [np.mean(np.square(f - goal[rows])) for f, goal in zip(found, self.goals, strict=True)]
+        found = of_all(self._part, {}, self._given[_HELD_OUT_ROWS])
+        errors = [np.mean(np.square(f - goal[_HELD_OUT_ROWS])) for f, goal in zip(found, self.goals, strict=True)]
         return float(sum(error / power for error, power in zip(errors, self._power, strict=True)))
 
     def _train(self, steps: int, batch_size: int) -> None:
@@ -190,10 +192,3 @@ class _Part:
             step(tf.constant(inputs), [tf.constant(goal[chosen]) for goal in self.goals], power, weight)
         for kernel in kernels:
             kernel.harden()
-
-
-def _all(part: Segment, calls: Mapping[int, Call], inputs: np.ndarray, batch_size: int = 8) -> list[np.ndarray]:
-    """What a part gives for all inputs."""
-    run = tf.function(lambda batch: part.run(batch, calls), autograph=False, reduce_retracing=True)
-    found = [run(tf.constant(inputs[start : start + batch_size])) for start in range(0, len(inputs), batch_size)]
-    return [np.concatenate([np.asarray(tensor) for tensor in tensors]) for tensors in zip(*found, strict=True)]
