@@ -10,8 +10,8 @@ HEAD = """\
 
 Written by `make devices` from what the tools say of int8 files with random weights: Arm's compiler Vela for Ethos-U,
 TFLite Micro's interpreter, and LiteRT for XNNPACK. `devices.json` has more of it, with the date of
-each row and the versions of the tools. Of the second sizes, and of attention at 640, not every row has been measured;
-`make devices` measures those that are missing.
+each row and the versions of the tools. Of the larger of a family's two sizes, not every row at 320 and 640 has been
+measured; `make devices` measures those that are missing.
 
 - **U55, U85**: Vela's estimate in ms for an Ethos-U55 with 128 or 256 multiply-accumulates a cycle at 500 MHz and an
   Ethos-U85 with 512 at 1 GHz, in the systems that Vela assumes by default. Vela says itself that it is an estimate; use
@@ -28,6 +28,8 @@ COLUMNS = (
 
 
 COLOR = "#1f5fa8"
+TARGETS = ("ethos-u55-256", "ethos-u85-512")
+"""What is drawn."""
 
 
 def page(rows: list[dict[str, Any]]) -> str:
@@ -57,8 +59,8 @@ def plot(rows: list[dict[str, Any]], path: Path, side: int = 192) -> None:
     from matplotlib.figure import Figure
     from matplotlib.ticker import FormatStrFormatter, LogLocator, NullFormatter
 
-    figure = Figure(figsize=(12, 5.5), layout="constrained")
-    for axes, target in zip(figure.subplots(1, 2), ("ethos-u55-256", "ethos-u85-512"), strict=True):
+    figure = Figure(figsize=(13, 8), layout="constrained")
+    for axes, target in zip(figure.subplots(1, 2), TARGETS, strict=True):
         some = [row for row in rows if row["side"] == side]
         for row in some:
             filled = "none" if row["activation"] == "own" else COLOR
@@ -67,7 +69,6 @@ def plot(rows: list[dict[str, Any]], path: Path, side: int = 192) -> None:
             )
         for x, low, high in pairs(some, target):
             axes.plot([x, x], [low, high], color=COLOR, linewidth=0.8)
-        label(axes, [row for row in some if row["activation"] == "relu6"], target)
         axes.set(xscale="log", yscale="log", xlabel="multiply-accumulates, millions", ylabel="ms, by Vela")
         axes.margins(x=0.15)
         for axis in (axes.xaxis, axes.yaxis):
@@ -76,29 +77,42 @@ def plot(rows: list[dict[str, Any]], path: Path, side: int = 192) -> None:
             axis.set_minor_formatter(NullFormatter())
         axes.set_title(f"{target}, {side}×{side}; full: ReLU6, hollow: own activation", fontsize=10)
         axes.grid(True, which="both", linewidth=0.3)
+    figure.draw_without_rendering()  # where points are is known after that
+    for axes, target in zip(figure.axes, TARGETS, strict=True):
+        label(axes, [row for row in rows if row["side"] == side], target)
     figure.savefig(path, dpi=110, metadata={"Software": None})
 
 
 def label(axes: Any, rows: list[dict[str, Any]], target: str) -> None:
-    """Names beside the points; to the left where the right is taken, together where two points are one."""
-    points: dict[tuple[float, float], list[dict[str, Any]]] = {}
-    for row in rows:
-        place = round(row[target]["macs"] / 1e6), round(row[target]["ms"], 1)
-        points.setdefault(place, []).append(row)
-    taken: list[tuple[float, float]] = []
-    for _, here in sorted(points.items(), key=lambda point: point[0], reverse=True):
-        x, y = here[0][target]["macs"] / 1e6, here[0][target]["ms"]
-        left = any(abs(x / other - 1) < 0.3 and abs(y / height - 1) < 0.06 for other, height in taken)
-        if not left:
-            taken.append((x, y))
-        axes.annotate(
-            ", ".join(row["network"] for row in here),
-            (x, y),
-            xytext=(-6 if left else 6, -3),
-            textcoords="offset points",
-            fontsize=8,
-            ha="right" if left else "left",
-        )
+    """Names of the points with ReLU6 where they cover neither a point nor a name; together where two points are one."""
+    places = [(row[target]["macs"] / 1e6, row[target]["ms"]) for row in rows]
+    marks = [axes.transData.transform(place) for place in places]
+    taken = [(x - 4, y - 4, x + 4, y + 4) for x, y in marks]
+    points: dict[tuple[int, int], list[int]] = {}
+    for index, row in enumerate(rows):
+        if row["activation"] == "relu6":
+            points.setdefault((round(marks[index][0] / 3), round(marks[index][1] / 3)), []).append(index)
+    scale = axes.figure.dpi / 72
+    for here in sorted(points.values(), key=lambda found: -len(found)):
+        text = ", ".join(rows[index]["network"] for index in here)
+        x, y = marks[here[0]]
+        for dx, dy, side in OFFSETS:
+            left = x + scale * dx - (5 * scale * len(text) if side == "right" else 0)
+            box = left, y + scale * dy, left + 5 * scale * len(text), y + scale * (dy + FONT)
+            if not any(covers(box, other) for other in taken):
+                break
+        taken.append(box)
+        axes.annotate(text, places[here[0]], xytext=(dx, dy), textcoords="offset points", fontsize=FONT, ha=side)
+
+
+FONT = 8
+OFFSETS = [(dx, dy, side) for dy in (-3, 5, -11, 14, -20) for dx, side in ((6, "left"), (-6, "right"))]
+"""Where a name may be, in points from its point, the best first."""
+
+
+def covers(one: tuple[float, ...], other: tuple[float, ...]) -> bool:
+    """Whether two boxes (left, bottom, right, top) have a place in common."""
+    return one[0] < other[2] and other[0] < one[2] and one[1] < other[3] and other[1] < one[3]
 
 
 def pairs(rows: list[dict[str, Any]], target: str) -> list[tuple[float, float, float]]:
