@@ -12,6 +12,9 @@ from keras_yolo_backbones.errors import ExportError, shown
 from keras_yolo_backbones.fragile import lite_schema
 from keras_yolo_backbones.strangers import typed
 
+XNNPACK_DEPTHWISE = 25
+"""Weights a channel of the largest int8 depthwise convolution that XNNPACK has a fast kernel for."""
+
 
 class Tensor(NamedTuple):
     """One tensor of a TFLite file.

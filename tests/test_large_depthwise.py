@@ -8,6 +8,7 @@ import pytest
 
 import keras_yolo_backbones as kyb
 from keras_yolo_backbones.litert import LiteModel
+from keras_yolo_backbones.targets.check import check_tflite
 from keras_yolo_backbones.targets.xnnpack import delegated
 
 
@@ -30,6 +31,9 @@ def test_large_ones_are_left_to_litert(model, photographs, tmp_path):
     assert delegated(plain.path).left == []
     assert delegated(fitted.path).left == ["DEPTHWISE_CONV_2D"]
     assert delegated(fitted.path).taken.count("DEPTHWISE_CONV_2D") == 1
+    facts = [check_tflite(file.path, "xnnpack").facts for file in (plain, fitted)]
+    assert facts[0]["slow"] == '1 large int8 DEPTHWISE_CONV_2D; export with target="xnnpack"'
+    assert "slow" not in facts[1]
     values = [LiteModel(file.path)(np.float32(photographs[:4, 16:32, 16:32]) / 255)["P1"] for file in (plain, fitted)]
     steps = np.abs(values[0] - values[1]) / plan.scale("large")
     assert steps.max() < 1.01

@@ -10,9 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 from keras_yolo_backbones.fragile import lite_schema
-
-MOST = 25
-"""Weights a channel that XNNPACK has a kernel for."""
+from keras_yolo_backbones.litert import XNNPACK_DEPTHWISE
 
 
 def large_depthwise_for_litert(model: Any, names: list[str]) -> bool:
@@ -31,6 +29,6 @@ def large_depthwise_for_litert(model: Any, names: list[str]) -> bool:
         if name != "DEPTHWISE_CONV_2D":
             continue
         kernel = graph.tensors[int(operator.inputs[1])]
-        if kernel.type == integer and int(kernel.shape[1]) * int(kernel.shape[2]) > MOST:
+        if kernel.type == integer and int(kernel.shape[1]) * int(kernel.shape[2]) > XNNPACK_DEPTHWISE:
             operator.builtinOptions.depthMultiplier, changed = 0, True
     return changed

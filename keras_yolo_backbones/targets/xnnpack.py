@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from importlib import metadata
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from keras_yolo_backbones.fragile import bare_interpreter, operator_list
-from keras_yolo_backbones.litert import plain_interpreter
+from keras_yolo_backbones.litert import XNNPACK_DEPTHWISE, operators, plain_interpreter
 from keras_yolo_backbones.targets.refusals import advice_for, refusals
 from keras_yolo_backbones.targets.report import Refusal, Report
 
@@ -59,5 +59,15 @@ def xnnpack_report(path: Path) -> Report:
         known = reasons.get(name)
         reason = known.reason if known else "LiteRT keeps it for itself"
         refused.append(Refusal(name, count, reason, known.advice if known else advice_for(name)))
+    facts: dict[str, Any] = {"parts": seen.parts}
+    if slow := _large_depthwise(path) - seen.left.count("DEPTHWISE_CONV_2D"):
+        facts["slow"] = f'{slow} large int8 DEPTHWISE_CONV_2D; export with target="xnnpack"'
     source = f"ai-edge-litert {metadata.version('ai-edge-litert')}"
-    return Report("xnnpack", source, len(seen.taken) + len(seen.left), refused, {"parts": seen.parts})
+    return Report("xnnpack", source, len(seen.taken) + len(seen.left), refused, facts)
+
+
+def _large_depthwise(path: Path) -> int:
+    """How many depthwise convolutions are slower in int8 than in float, where XNNPACK computes them."""
+    kernels = [operator.inputs[1] for operator in operators(path) if operator.name == "DEPTHWISE_CONV_2D"]
+    large = [kernel for kernel in kernels if kernel.shape[1] * kernel.shape[2] > XNNPACK_DEPTHWISE]
+    return sum(kernel.kind == "INT8" for kernel in large)
