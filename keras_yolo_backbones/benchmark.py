@@ -202,13 +202,13 @@ def saved_model_runner(folder: Path) -> Candidate:
     return run
 
 
-def onnx_runner(path: Path, provider: str = "CPUExecutionProvider") -> Candidate:
-    """An ONNX file in onnxruntime, on the CPU or by a different provider."""
+def onnx_runner(path: Path) -> Candidate:
+    """An ONNX file in onnxruntime on the CPU."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads()
-    session = onnxruntime.InferenceSession(str(path), options, providers=[provider])
+    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     name = session.get_inputs()[0].name
     return lambda images: session.run(None, {name: images})
 

@@ -13,7 +13,7 @@ from keras_yolo_backbones.graph.agreement import agreement
 from keras_yolo_backbones.graph.read import read
 from keras_yolo_backbones.graph.running import run
 from keras_yolo_backbones.quantization.kernels import QuantizedConv2D
-from keras_yolo_backbones.quantization.part_outputs import Outputs, of_all
+from keras_yolo_backbones.quantization.part_outputs import Outputs, compiled
 from keras_yolo_backbones.quantization.segments import float_calls, segments
 
 
@@ -60,9 +60,10 @@ def test_a_part_that_harms_the_outputs_is_not_allowed(toy, plan, photographs):
     images = np.float32(photographs[:4, :16, :16]) / 255
     aware = kyb.quantize_aware(toy, plan)
     graph = read(aware)
-    parts = segments(graph)
-    outputs = Outputs(parts, float_calls(graph), images)
-    inputs = of_all(parts[0], {}, images)[0]
+    calls = float_calls(graph)
+    runs, floats = zip(*((compiled(part, {}), compiled(part, calls)) for part in segments(graph)), strict=True)
+    outputs = Outputs(runs, floats, images)
+    inputs = runs[0](images)[0]
     assert outputs.allow(1, inputs)
     kernel = aware.get_layer("inner").kernel
     kernel.assign(0.5 * kernel)

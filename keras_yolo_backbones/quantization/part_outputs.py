@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import tensorflow as tf
@@ -13,18 +13,33 @@ _TOLERANCE = 1.05
 """How much worse outputs may be than they were at best: before the last parts are learned, they say little."""
 
 
+Run = Callable[[np.ndarray], list[np.ndarray]]
+"""What a part gives for all inputs: `end` and what is returned."""
+
+
+def compiled(part: Segment, calls: Mapping[int, Call], batch_size: int = 8) -> Run:
+    """A part as one function of arrays; weights may change between its calls."""
+    graph = tf.function(lambda batch: part.run(batch, calls), autograph=False, reduce_retracing=True)
+
+    def run(inputs: np.ndarray) -> list[np.ndarray]:
+        found = [graph(tf.constant(inputs[start : start + batch_size])) for start in range(0, len(inputs), batch_size)]
+        return [np.concatenate([np.asarray(tensor) for tensor in tensors]) for tensors in zip(*found, strict=True)]
+
+    return run
+
+
 class Outputs:
     """The network's outputs on held-out images: a part that comes closer to its own goal can still harm them.
 
     Args:
-        parts: of the fake-quantized network, in order.
-        floats: what makes them compute as the float network does.
+        runs: the parts of the fake-quantized network, in order.
+        floats: the same as the float network computes them.
         images: held out.
     """
 
-    def __init__(self, parts: list[Segment], floats: Mapping[int, Call], images: np.ndarray) -> None:
-        self._runs = [_run(part, {}) for part in parts]
-        self._goals = self._returned([_run(part, floats) for part in parts], images)
+    def __init__(self, runs: list[Run], floats: list[Run], images: np.ndarray) -> None:
+        self._runs = runs
+        self._goals = self._returned(floats, images)
         self._errors = self._from(0, images)
         self._least = float(np.mean(self._errors))
 
@@ -49,25 +64,10 @@ class Outputs:
         pairs = zip(found, self._goals[-len(found) :], strict=True)
         return [float(np.mean(np.square(f - g)) / (np.mean(np.square(g)) + 1e-12)) for f, g in pairs]
 
-    def _returned(self, runs: list[Call], tensor: np.ndarray) -> list[np.ndarray]:
+    def _returned(self, runs: list[Run], tensor: np.ndarray) -> list[np.ndarray]:
         """What parts return one after the other; the end of the last comes last."""
         found: list[np.ndarray] = []
         for run in runs:
-            tensor, *returned = _in_batches(run, tensor)
+            tensor, *returned = run(tensor)
             found += returned
         return [*found, tensor]
-
-
-def _run(part: Segment, calls: Mapping[int, Call]) -> Call:
-    return tf.function(lambda batch: part.run(batch, calls), autograph=False, reduce_retracing=True)
-
-
-def of_all(part: Segment, calls: Mapping[int, Call], inputs: np.ndarray) -> list[np.ndarray]:
-    """What a part gives for all inputs: `end` and what is returned."""
-    return _in_batches(_run(part, calls), inputs)
-
-
-def _in_batches(run: Call, inputs: np.ndarray, batch_size: int = 8) -> list[np.ndarray]:
-    """What a function gives for all inputs."""
-    found = [run(tf.constant(inputs[start : start + batch_size])) for start in range(0, len(inputs), batch_size)]
-    return [np.concatenate([np.asarray(tensor) for tensor in tensors]) for tensors in zip(*found, strict=True)]

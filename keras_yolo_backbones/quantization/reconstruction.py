@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -25,7 +25,7 @@ from keras_yolo_backbones.quantization.apply import apply
 from keras_yolo_backbones.quantization.calibration import calibration_images
 from keras_yolo_backbones.quantization.kernels import FLOAT
 from keras_yolo_backbones.quantization.layers import FakeQuant
-from keras_yolo_backbones.quantization.part_outputs import Outputs, of_all
+from keras_yolo_backbones.quantization.part_outputs import Outputs, Run, compiled
 from keras_yolo_backbones.quantization.planning import lowered
 from keras_yolo_backbones.quantization.ranges import Plan, as_plan
 from keras_yolo_backbones.quantization.reconstructed import Finished
@@ -87,20 +87,23 @@ def reconstruct(
     samples = calibration_images(images, shape=signature.sized(None), preprocessing=signature.preprocessing, most=MOST)
     aware = apply(ready, primitive, signature.preprocessing.range, learn_ranges=True)
     graph = read(aware)
-    parts, floats = segments(graph), float_calls(graph, primitive)
+    parts, calls = segments(graph), float_calls(graph, primitive)
+    runs, floats = [compiled(part, {}) for part in parts], [compiled(part, calls) for part in parts]
     given = wanted = samples.batch()
-    outputs = Outputs(parts, floats, wanted[_HELD_OUT_ROWS])
+    outputs = Outputs(runs, floats, wanted[_HELD_OUT_ROWS])
     finished = Finished(
         aware, {"steps": steps, "batch_size": batch_size, "seed": seed, "images": samples.digest()}, checkpoints
     )
     with bar(quiet=quiet) as progress:
         task = progress.add_task("reconstructing", total=len(parts))
         for index, part in enumerate(parts):
-            job = _Part(part, floats, given, wanted, own_layers(part, parts), np.random.default_rng((seed, index)))
+            goals = floats[index](wanted)
             if index >= finished.count:
+                random, layers = np.random.default_rng((seed, index)), own_layers(part, parts)
+                job = _Part(part, runs[index], given, wanted, goals, layers, random)
                 job.learn(steps, batch_size, functools.partial(outputs.allow, index, given[_HELD_OUT_ROWS]))
                 finished.record(index + 1)
-            given, wanted = job.given(), job.goals[0]
+            given, wanted = runs[index](given)[0], goals[0]
             progress.update(task, completed=index + 1)
     return _frozen(aware, ready, primitive, signature.preprocessing.range)
 
@@ -120,28 +123,31 @@ def _frozen(aware: keras.Model, plan: Plan, primitive: keras.Model, images: tupl
 class _Part:
     """One part, its inputs and what it should make of them.
 
-    Attributes:
+    Args:
+        part: to be learned.
+        run: it, as it is at the time.
+        given: its inputs, in integers.
+        wanted: those of the float network.
         goals: `end` and what is returned, of the float network, for all images.
+        layers: its own.
+        random: chooses images, and where inputs are mixed.
     """
 
     def __init__(
         self,
         part: Segment,
-        floats: Mapping[int, Call],
+        run: Run,
         given: np.ndarray,
         wanted: np.ndarray,
+        goals: list[np.ndarray],
         layers: list[Any],
         random: np.random.Generator,
     ) -> None:
-        self._part, self._given, self._wanted, self._random = part, given, wanted, random
+        self._part, self._run, self._given, self._wanted, self._goals = part, run, given, wanted, goals
+        self._random = random
         self._kernels = [layer for layer in layers if type(layer) in FLOAT]
         self._quants = [layer for layer in layers if isinstance(layer, FakeQuant) and layer.shift is not None]
-        self.goals = of_all(part, floats, wanted)
-        self._power = [float(np.mean(np.square(goal, dtype=np.float64))) + 1e-12 for goal in self.goals]
-
-    def given(self) -> np.ndarray:
-        """`end` in integers, for all images."""
-        return of_all(self._part, {}, self._given)[0]
+        self._power = [float(np.mean(np.square(goal, dtype=np.float64))) + 1e-12 for goal in goals]
 
     def learn(self, steps: int, batch_size: int, accepted: Callable[[], bool]) -> None:
         """Train; undone if held-out images are not better for it here, or the whole network is not `accepted`."""
@@ -154,8 +160,8 @@ class _Part:
 
     def _held_out(self) -> float:
         """Error in units of power on the images that are not learned from."""
-        found = of_all(self._part, {}, self._given[_HELD_OUT_ROWS])
-        errors = [np.mean(np.square(f - goal[_HELD_OUT_ROWS])) for f, goal in zip(found, self.goals, strict=True)]
+        found = self._run(self._given[_HELD_OUT_ROWS])
+        errors = [np.mean(np.square(f - goal[_HELD_OUT_ROWS])) for f, goal in zip(found, self._goals, strict=True)]
         return float(sum(error / power for error, power in zip(errors, self._power, strict=True)))
 
     def _train(self, steps: int, batch_size: int) -> None:
@@ -189,6 +195,6 @@ class _Part:
             inputs = np.where(mixed, self._given[chosen], self._wanted[chosen])
             done = index / steps
             power, weight = tf.constant(20 - 18 * done, tf.float32), tf.constant(0.01 * (done > 0.2), tf.float32)
-            step(tf.constant(inputs), [tf.constant(goal[chosen]) for goal in self.goals], power, weight)
+            step(tf.constant(inputs), [tf.constant(goal[chosen]) for goal in self._goals], power, weight)
         for kernel in kernels:
             kernel.harden()
