@@ -158,10 +158,42 @@ def test_the_weights_of_an_original_are_placed(example, detector, photographs, t
     save_file(tensors, tmp_path / "whole.safetensors")
     built, names = example["original"].from_original(tmp_path / "whole.safetensors", image_size=64)
     assert names == ("class 0", "class 1", "class 2")
+    save_file(folded(tensors), tmp_path / "folded.safetensors")
+    deployed, _ = example["original"].from_original(tmp_path / "folded.safetensors", image_size=64)
     images = np.float32(photographs[:2]) / 255
     wanted = run(detector, images)
-    for name, found in run(built, images).items():
-        np.testing.assert_allclose(found, wanted[name], atol=1e-5 * np.abs(wanted[name]).max())
+    for model, tolerance in ((built, 1e-5), (deployed, 5e-5)):
+        for name, found in run(model, images).items():
+            np.testing.assert_allclose(found, wanted[name], atol=tolerance * np.abs(wanted[name]).max())
+
+
+def folded(tensors):
+    """The same network without batch norms, as originals write it to ONNX files."""
+    left = {key: value for key, value in tensors.items() if ".bn." not in key}
+    for norm in [key.removesuffix(".weight") for key in tensors if key.endswith(".bn.weight")]:
+        conv = f"{norm.removesuffix('.bn')}.conv"
+        factor = tensors[f"{norm}.weight"] / np.sqrt(tensors[f"{norm}.running_var"] + 1e-3)
+        left[f"{conv}.weight"] = tensors[f"{conv}.weight"] * factor[:, None, None, None]
+        left[f"{conv}.bias"] = tensors[f"{norm}.bias"] - tensors[f"{norm}.running_mean"] * factor
+    return left
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda tensors: tensors.pop("model.18.cv2.bn.bias"), "has no tensor 'model.18.cv2.bn.bias'; this example"),
+        (
+            lambda tensors: tensors.update({"model.22.cv3.1.2.weight": np.zeros((4, 64, 1, 1), np.float32)}),
+            r"has \[\(1, 1, 64, 4\), \(3,\)\] for head.P4.scores.2, where \[\(1, 1, 64, 3\), \(3,\)\] is expected",
+        ),
+    ],
+)
+def test_a_strange_head_is_named(example, detector, tmp_path, change, message):
+    tensors = original_tensors(example, detector, tmp_path / "backbone.safetensors")
+    change(tensors)
+    save_file(tensors, tmp_path / "strange.safetensors")
+    with pytest.raises(kyb.CheckpointError, match=message):
+        example["original"].from_original(tmp_path / "strange.safetensors", image_size=64)
 
 
 def test_a_file_without_a_head_is_refused(example, tmp_path):
@@ -184,8 +216,14 @@ def test_boxes_are_drawn_into_a_folder_that_is_made(example, tmp_path):
     example["detect"].draw(tmp_path / "photo.png", found, ("cat", "cup"), tmp_path / "new" / "found.png")
     pixels = np.asarray(keras.utils.load_img(tmp_path / "new" / "found.png"))
     assert pixels[50, 30].any()
+    assert pixels[20, 12].any()  # the name is above the frame, where there is room
     assert not pixels[55:].any()
-    assert not pixels[:28].any()
+    assert not pixels[:14].any()
+    found = [found[0]._replace(box=(80.0, 3.0, 95.0, 50.0))]
+    example["detect"].draw(tmp_path / "photo.png", found, ("cat", "cup"), tmp_path / "corner.png")
+    pixels = np.asarray(keras.utils.load_img(tmp_path / "corner.png"))
+    assert pixels[10, 50].any()  # inside of it where there is none, and never beyond the picture's edge
+    assert not pixels[52:].any()
 
 
 @pytest.fixture

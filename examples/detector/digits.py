@@ -9,9 +9,12 @@ import argparse
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
-import tensorflow as tf
-from PIL import Image
+from keras_yolo_backbones.quiet import native_noise_hidden
+
+with native_noise_hidden():  # TensorFlow logs when it is imported
+    import numpy as np
+    import tensorflow as tf
+    from PIL import Image
 
 SIDE = 64
 TRAINING_DIGITS = 1300
@@ -107,4 +110,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    with native_noise_hidden():
+        main()

@@ -18,17 +18,20 @@ from pathlib import Path
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
-import keras
-import numpy as np
-from boxes import Decoder
-from data import Batches
-from evaluate import mean_average_precision
-from labels import read_task
-from loss import Detector
-from network import build_detector
+from keras_yolo_backbones.quiet import native_noise_hidden
 
-import keras_yolo_backbones as kyb
-from keras_yolo_backbones.litert import LiteModel
+with native_noise_hidden():  # TensorFlow logs when it is imported
+    import keras
+    import numpy as np
+    from boxes import Decoder
+    from data import Batches
+    from evaluate import mean_average_precision
+    from labels import read_task
+    from loss import Detector
+    from network import build_detector
+
+    import keras_yolo_backbones as kyb
+    from keras_yolo_backbones.litert import LiteModel
 
 PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
 
@@ -130,4 +133,5 @@ def train(model: Detector, batches: Batches, epochs: int, rate: float, backup: P
 
 
 if __name__ == "__main__":
-    main()
+    with native_noise_hidden():
+        main()
