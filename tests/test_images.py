@@ -154,11 +154,12 @@ def test_boxes_come_back_to_the_image(photographs):
         kyb.unletterbox([1, 2, 3], frame)
 
 
-def test_bars_of_another_colour(photographs):
+@pytest.mark.parametrize("colour", [(1, 2, 3), (114, 114, 114)])
+def test_bars_of_any_colour_are_the_same_in_a_graph(photographs, colour):
     content = saved(photographs[0][:32], "PNG")
-    frame = letterbox(photographs[0][:32], 64, 64, padding=(1, 2, 3))
-    assert frame.image[0, 0].tolist() == [1, 2, 3]
-    in_graph, scale, padding, size = letterboxes.letterbox_file(tf.constant(content), 64, 64, (1, 2, 3))
+    frame = letterbox(photographs[0][:32], 64, 64, padding=colour)
+    assert frame.image[0, 0].tolist() == list(colour)
+    in_graph, scale, padding, size = letterboxes.letterbox_file(tf.constant(content), 64, 64, colour)
     np.testing.assert_array_equal(in_graph, frame.image)
     assert (float(scale), padding.numpy().tolist(), size.numpy().tolist()) == (1.0, [16, 0], [32, 64])
 

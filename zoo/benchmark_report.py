@@ -23,7 +23,8 @@ def report(console: Console, results: dict[str, Any]) -> None:
     if imports := results.get("import"):
         console.print(
             f"import: the package adds {imports['added_seconds'] * 1e3:.0f} ms to Keras' "
-            f"{imports['keras_seconds']:.1f} s ({imports['ratio']:.3f} of it)"
+            f"{imports['keras_seconds']:.1f} s ({imports['ratio']:.3f} of it), its builders "
+            f"{imports['builders_seconds'] * 1e3:.0f} ms more on first use"
         )
     for name, seconds in results["build_seconds"].items():
         console.print(f"build {name}: {seconds:.2f} s")

@@ -34,6 +34,10 @@ def peers(name: str, side: int, folder: Path) -> dict[str, Candidate]:
         found["saved_model of keras-cv"] = saved_model_runner(_keras_cv(name, side, folder))
     if name in KYOLO and importlib.util.find_spec("kyolo"):
         found["saved_model of kyolo"] = saved_model_runner(_kyolo(name, side, folder))
+    if importlib.util.find_spec("litert_torch"):
+        from peers_torch import torch_peers
+
+        found |= torch_peers(name, side, folder)
     return found
 
 

@@ -4,13 +4,14 @@ The networks come in packages of the Python index (trained_files.py), which pip 
 samples of installed packages, and the files are measured on others than they are calibrated on. A row is a network and
 a method: signal-to-noise ratio of every level in dB, seconds, and for detectors recall and precision of the boxes of
 the original head on int8 features, against those on float features. Rows are written when they are ready, and are not
-measured again: the script can be interrupted. `--methods` without any only
-prints and draws what is there.
+measured again: the script can be interrupted. `--methods` without any only prints and draws what is there. A peer,
+ai-edge-quantizer, takes part where it is installed: `make trained-peers` installs it.
 """
 
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import json
 import os
 import platform
@@ -77,8 +78,17 @@ def by_training(model: keras.Model, images: np.ndarray, file: Path) -> None:
     kyb.export_tflite(aware, file, least_snr_db=0.0)
 
 
+def by_edge_quantizer(model: keras.Model, images: np.ndarray, file: Path) -> None:
+    """ai-edge-quantizer's static int8 of our float file: what users of litert-torch get."""
+    from edge_quantizer import quantized
+
+    plain = kyb.export_tflite(model, file.with_name("float.tflite")).path
+    quantized(plain, [image[np.newaxis] for image in np.float32(images) / 255], file)
+
+
 METHODS: dict[str, Callable[[keras.Model, np.ndarray, Path], None]] = {
     "TFLiteConverter": by_converter,
+    "ai-edge-quantizer": by_edge_quantizer,
     **{method: by_method(method) for method in ("minmax", "percentile", "mse", "auto")},
     "auto, equalized": by_equalization,
     "reconstruct": by_reconstruction,
@@ -93,7 +103,8 @@ def main() -> None:
     parser.add_argument("--cache", type=Path, default=Path("trained"), help="wheels are kept here")
     parser.add_argument("--files", type=Path, help="a folder with the weight files themselves")
     parser.add_argument("--networks", nargs="*", default=list(SOURCES), choices=list(SOURCES))
-    parser.add_argument("--methods", nargs="*", default=list(METHODS), choices=list(METHODS))
+    here = [name for name in METHODS if name != "ai-edge-quantizer" or importlib.util.find_spec("ai_edge_quantizer")]
+    parser.add_argument("--methods", nargs="*", default=here, choices=list(METHODS))
     parser.add_argument("--out", type=Path, default=FOLDER / "trained.json")
     args = parser.parse_args()
     rows = json.loads(args.out.read_text()) if args.out.exists() else []
