@@ -186,10 +186,11 @@ def page(rows: list[dict[str, Any]], plot: str) -> str:
     packages = ", ".join(f"{name} from `{source.package}`" for name, source in SOURCES.items())
     return f"""# int8 of trained networks
 
-`make trained CACHE=dir` measures this: int8 TFLite files of trained networks at {SIDE}×{SIDE}, run by LiteRT on images
-that none was calibrated on. Signal-to-noise ratio of P3/P4/P5 in dB against the float network; after it, for detectors
-with {LEAST_BOXES} boxes or more, recall/precision of the boxes that the original head finds in int8 features
-(probability 0.25, IoU 0.5), against those that it finds in float features. A dash was not measured.
+`make trained CACHE=dir` measures this, and `make trained-peers CACHE=dir` ai-edge-quantizer's int8 of our float files:
+int8 TFLite files of trained networks at {SIDE}×{SIDE}, run by LiteRT on images that none was calibrated on.
+Signal-to-noise ratio of P3/P4/P5 in dB against the float network; after it, for detectors with {LEAST_BOXES} boxes or
+more, recall/precision of the boxes that the original head finds in int8 features (probability 0.25, IoU 0.5), against
+those that it finds in float features. A dash was not measured.
 
 {table(rows)}
 

@@ -74,24 +74,30 @@ def _shifts(
     watched = watching(graph, [value for node in nodes for value in (node.inputs[0], Value(node, 0))])
 
     @tf.function(autograph=False)
-    def measure(batch: tf.Tensor) -> list[tf.Tensor]:
+    def measure(batch: tf.Tensor) -> tuple[list[tf.Tensor], list[tf.Tensor]]:
         tensors = watched(batch)
-        shifts = []
-        for position, (quant, layer) in enumerate(rounded):
-            source, output = tensors[2 * position : 2 * position + 2]
-            error = output - layer(quant(source))
-            shifts.append(tf.reduce_mean(error, list(range(len(error.shape) - 1))))
-        return shifts
-
-    totals = [np.zeros(layer.bias.shape) for _, layer in rounded]
-    for index in range(len(images)):
-        totals = [
-            total + shift.numpy() for total, shift in zip(totals, measure(tf.constant(images[index])), strict=True)
+        sources = [
+            tf.reduce_mean(quant(source), 0, keepdims=True)
+            for source, (quant, _) in zip(tensors[::2], rounded, strict=True)
         ]
+        return sources, [_channel_means(output) for output in tensors[1::2]]
+
+    totals: list[Any] = []
+    for index in range(len(images)):
+        found = tf.nest.flatten(measure(tf.constant(images[index])))
+        totals = [total + value for total, value in zip(totals, found, strict=True)] if totals else found
+    means = [total / len(images) for total in totals]
+    # A layer is affine: of the mean of its inputs it makes the mean of its outputs, in one call for all images.
     return {
-        node.layer.name: tuple(float(shift) for shift in total / len(images))
-        for node, total in zip(nodes, totals, strict=True)
+        node.layer.name: tuple(float(shift) for shift in (output - _channel_means(layer(source))).numpy())
+        for node, (_, layer), source, output in zip(
+            nodes, rounded, means[: len(nodes)], means[len(nodes) :], strict=True
+        )
     }
+
+
+def _channel_means(tensor: Any) -> Any:
+    return tf.reduce_mean(tensor, list(range(len(tensor.shape) - 1)))
 
 
 def _as_it_is(tensor: Any) -> Any:
