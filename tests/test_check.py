@@ -86,6 +86,7 @@ def test_leaky_relu(files, target, reason, capsys):
         ("gpu", {"LOG": (6, ON_DEVICE, RELU6), "TANH": (6, ON_DEVICE, RELU6)}),
         ("edgetpu", {"LOG": (6, "edgetpu does not list it", RELU6)}),
         ("nnapi", {"LOG": (6, "nnapi takes it in float only", RELU6)}),
+        ("tflite-micro", {"LOG": (6, "tflite-micro takes it in float only", RELU6)}),
     ],
 )
 def test_mish(files, target, refused):
@@ -256,6 +257,7 @@ ALONG = "it only along the channels"
         ("edgetpu", node("ADD", WIDE, WIDE, out=WIDE), "integers of 8 bits only"),
         ("xnnpack", node("QUANTIZE", IMAGE, out=WIDE), "integers of 8 bits only"),
         ("tflite-micro", node("ADD", WIDE, WIDE, out=WIDE), ""),
+        ("tflite-micro", node("LOG", IMAGE), "it in float only"),
         ("hailo", node("BATCH_MATMUL", FLOATS, FLOATS, out=FLOATS), ""),
         ("imx500", node("LEAKY_RELU", FLOATS, out=FLOATS), ""),
         ("imx500", node("QUANTIZE", IMAGE), "float files only"),

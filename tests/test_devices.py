@@ -116,6 +116,15 @@ def test_openvino_computes_convolutions_in_integers(files, capsys):
     assert report["facts"]["layers_u8"] > 30
 
 
+def test_what_tflite_micro_fails_at_is_named_with_its_reason():
+    log = "micro/kernels/elementwise.cc:202 input->type != expected_type (INT8 != FLOAT32)\n"
+    log += "Node LOG (number 2) failed to invoke with status 1"
+    refused = micro._failure(log, "Interpreter invocation failed.", 412)
+    reason = "TFLite Micro fails to invoke it: input->type != expected_type (INT8 != FLOAT32)"
+    assert (refused.operator, refused.count, refused.reason) == ("LOG", 1, reason)
+    assert micro._failure("", "Interpreter invocation failed.", 412).operator == "the file"
+
+
 @pytest.mark.parametrize("target", ["ethos-u55-128", "tflite-micro"])
 def test_without_the_tool_it_is_the_documentation(files, target, monkeypatch, capsys):
     monkeypatch.setattr(vela, "command_path", lambda _: None)

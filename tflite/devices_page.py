@@ -9,15 +9,14 @@ HEAD = """\
 # Networks on devices
 
 Written by `make devices` from what the tools say of int8 files with random weights: Arm's compiler Vela for Ethos-U,
-TFLite Micro's interpreter, and LiteRT for XNNPACK. `devices.json` has more of it, with the date of
-each row and the versions of the tools. Of the larger of a family's two sizes, not every row at 320 and 640 has been
-measured; `make devices` measures those that are missing.
+TFLite Micro's interpreter, and LiteRT for XNNPACK, with the forms of the default target. `devices.json` has more of it,
+with the date of each row, the versions of the tools, and the operators that XNNPACK leaves.
 
 - **U55, U85**: Vela's estimate in ms for an Ethos-U55 with 128 or 256 multiply-accumulates a cycle at 500 MHz and an
   Ethos-U85 with 512 at 1 GHz, in the systems that Vela assumes by default. Vela says itself that it is an estimate; use
   it to compare networks. Where operators stay on the CPU, their time is not in it; their number is after a `+`.
 - **U55 SRAM**: what Vela plans on an Ethos-U55-256, activations and scratch.
-- **arena**: of TFLite Micro, with all that it keeps; "–" where it was not run.
+- **arena**: of TFLite Micro, with all that it keeps; "–" at 640, where it was not run, and where it refuses the file.
 - **XNNPACK**: the share of the operators, and in how many parts.
 
 ![time against multiply-accumulates](devices.png)

@@ -17,7 +17,7 @@ import numpy as np
 
 from keras_yolo_backbones.fragile import bare_interpreter
 from keras_yolo_backbones.litert import plain_interpreter, run_raw
-from keras_yolo_backbones.targets.refusals import refusals
+from keras_yolo_backbones.targets.refusals import advice_for, refusals
 from keras_yolo_backbones.targets.report import Refusal, Report
 from keras_yolo_backbones.targets.tools import Tool, ask, has_module
 
@@ -27,6 +27,8 @@ _ARENA = 1 << 30
 """Bytes that the interpreter may use; it reports how many it did."""
 
 _OPERATOR = re.compile(r"Didn't find op for builtin opcode '(\w+)'|Failed to get registration from op code (\w+)")
+
+_FAILED = re.compile(r"(?:[\w/]+\.cc:\d+ )?([^\n]*)\nNode (\w+) \(number \d+\) failed to (\w+)")
 
 
 def installed() -> bool:
@@ -51,13 +53,21 @@ def micro_report(path: Path, *, operators: int) -> Report:
             names = {refusal.operator for refusal in refused}
             said = {name for pair in _OPERATOR.findall(found["log"]) for name in pair if name} - names
             refused += [Refusal(name, 1, "TFLite Micro did not find it", "") for name in sorted(said)]
-            reason = found["refuses"]
-            refused = refused or [Refusal("the file", operators, reason, "see what it logs: run it with --verbose")]
+            refused = refused or [_failure(found["log"], found["refuses"], operators)]
             return Report("tflite-micro", MICRO.version(), operators, refused)
         facts: dict[str, Any] = _arena(found["log"])
         facts |= {"steps_from_litert": _steps(Path(folder), bare_interpreter(path))}
         facts |= {"steps_from_xnnpack": _steps(Path(folder), plain_interpreter(path))}
     return Report("tflite-micro", MICRO.version(), operators, [], facts)
+
+
+def _failure(log: str, message: str, operators: int) -> Refusal:
+    """The operator that the interpreter failed at, with the reason that it logged; or the whole file."""
+    failed = _FAILED.search(log)
+    if failed is None:
+        return Refusal("the file", operators, message, "")
+    reason, name, step = failed.groups()
+    return Refusal(name, 1, f"TFLite Micro fails to {step} it: {reason}", advice_for(name, "tflite-micro"))
 
 
 def _arena(log: str) -> dict[str, Any]:
