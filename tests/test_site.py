@@ -80,6 +80,7 @@ def test_a_family_has_a_page_with_its_networks_and_measurements():
     v8 = pages["families/v8.md"]
     assert "| `v8-n` | 1.27 M | 1.58 G | 32 64 128 256 | 333 kB | AGPL-3.0 | yolov8n.pt |" in v8
     assert "| `v8-n` | relu6 | 50 | 1.3 | 3.7 ms, 100% | 1.2 ms, 100% | 100.0% |" in v8
+    assert "Drawn by `kyb.draw` from `v12-n`" in pages["families/v12.md"]
     rows = catalogue_data.rows()
     assert all(f"| `{row['name']}` |" in pages[f"families/{row['family']}.md"] for row in rows)
 
@@ -114,7 +115,9 @@ def test_the_site_is_built_and_loads_nothing_from_elsewhere(tmp_path):
     assert done.returncode == 0, done.stderr[-2000:]
     pages = {file.relative_to(tmp_path).as_posix(): file.read_text("utf-8") for file in tmp_path.rglob("*.html")}
     assert {"index.html", "catalogue.html", "families/v8.html", "api/export.html", "tflite/devices.html"} <= set(pages)
-    assert (tmp_path / "families" / "v8.svg").stat().st_size > 2000
+    for path, text in pages.items():
+        if drawn := re.search(r"Drawn by <code>kyb.draw</code> from <code>(.+?)</code>", text):
+            assert f">{drawn[1]}</text>" in (tmp_path / path).with_suffix(".svg").read_text("utf-8")
     for path, text in pages.items():
         loaded = re.findall(r"<(?:script|img|iframe)[^>]* src=\"([^\"]+)|<link[^>]* href=\"([^\"]+)", text)
         assert [one for pair in loaded for one in pair if one.startswith(("http:", "https:", "//"))] == [], path

@@ -10,7 +10,10 @@ import json
 import sys
 from pathlib import Path
 
-from catalogue_data import rows
+from keras_yolo_backbones.quiet import native_noise_hidden
+
+with native_noise_hidden():  # TensorFlow logs when it is imported
+    from catalogue_data import rows
 
 HERE = Path(__file__).parent
 TARGET = HERE.parents[1] / "build" / "catalogue.html"

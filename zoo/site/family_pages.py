@@ -83,16 +83,16 @@ def measured(networks: list[dict[str, Any]]) -> str:
 
 
 def smallest(networks: list[dict[str, Any]]) -> str:
-    """The network that was measured, which is the smallest of its family."""
-    return next(row["name"] for row in networks if row["measured"])
+    """The smallest network of a family's first release, whose names have no release in them."""
+    return min(networks, key=lambda row: (row["name"].count("-"), row["macs"]))["name"]
 
 
 def pictures(folder: Path) -> dict[str, Path]:
     """Page's path of each picture -> the file, drawn into a folder."""
     folder.mkdir(parents=True, exist_ok=True)
-    names = {row["family"]: row["name"] for row in rows() if row["measured"]}
-    drawn = {}
-    for family, name in names.items():
+    catalogue, drawn = rows(), {}
+    for family in FAMILIES:
+        name = smallest([row for row in catalogue if row["family"] == family])
         with keras.StatelessScope():  # variables without values: nothing to initialize
             drawn[f"families/{family}.svg"] = kyb.draw(kyb.create(name), folder / f"{family}.svg")
     return drawn

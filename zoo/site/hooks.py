@@ -12,11 +12,14 @@ from mkdocs.structure.files import File, Files
 sys.path.insert(0, str(Path(__file__).parents[1]))
 sys.path.insert(0, str(Path(__file__).parent))
 
-import api_pages
-import catalogue_page
-import family_pages
-import included
-from included import ROOT
+from keras_yolo_backbones.quiet import native_noise_hidden
+
+with native_noise_hidden():  # TensorFlow logs when it is imported
+    import api_pages
+    import catalogue_page
+    import family_pages
+    import included
+    from included import ROOT
 
 GUIDE = ("build", "detector", "weights", "fuse", "export", "quantize", "serve", "many", "commands")
 """Sections of README.md in the guide; others follow after them."""
@@ -51,7 +54,9 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     copied = {place for path, text in texts.items() for place in included.linked(path, text)}
     for place in sorted(copied):
         files.append(File.generated(config, place, abs_src_path=str(ROOT / place)))
-    for path, file in family_pages.pictures(ROOT / "build" / "pictures").items():
+    with native_noise_hidden():
+        pictures = family_pages.pictures(ROOT / "build" / "pictures")
+    for path, file in pictures.items():
         files.append(File.generated(config, path, abs_src_path=str(file)))
     files.append(File.generated(config, "catalogue.html", content=catalogue_page.page(home="index.html")))
     return files
@@ -66,3 +71,9 @@ def on_page_context(context: dict[str, Any], **_: Any) -> dict[str, Any]:
     """No link to edit a page: most of them are made from others."""
     context["page"].edit_url = None
     return context
+
+
+def on_post_build(config: MkDocsConfig) -> None:
+    """Where to look. Browsers run the script that searches only where a server sends it."""
+    folder = Path(config.site_dir)
+    print(f"Open {folder / 'index.html'}; with a search: python -m http.server --directory {folder}")
