@@ -20,7 +20,20 @@ import keras_yolo_backbones as kyb
 from keras_yolo_backbones.export.tf_serving.session import ServingSession
 from keras_yolo_backbones.graph.running import run
 
-MODULES = ("boxes", "data", "detect", "digits", "evaluate", "labels", "loss", "network", "original", "table", "train")
+MODULES = (
+    "boxes",
+    "data",
+    "detect",
+    "digits",
+    "evaluate",
+    "labels",
+    "loss",
+    "network",
+    "original",
+    "rates",
+    "table",
+    "train",
+)
 
 
 @pytest.fixture(scope="module")
@@ -309,6 +322,26 @@ def test_training_says_in_one_line_which_image_is_broken_and_writes_nothing(exam
     with pytest.raises(SystemExit, match=r"^\S*/test/images/b\.png is no readable image: [^\n]+$"):
         example["train"].main()
     assert not (yolo_folder / "out").exists()
+
+
+def test_a_part_of_the_network_learns_at_its_own_rate(example):
+    """Adam's first step moves each weight by the rate, whatever its gradient is."""
+    rates = example["rates"].StageRates
+    names = ("stem.conv", "stage1.cv1.conv", "stage2.cv1.conv", "head")
+    model = keras.Sequential([keras.Input((3,)), *(keras.layers.Dense(3, name=name) for name in names)])
+    before = [layer.kernel.numpy() for layer in model.layers]
+    factors = {"stage*": 0.5, "stage2": 0.25, "stem": 0}
+    model.compile(rates(0.01, factors=factors, weight_decay=0.0), lambda y, x: keras.ops.mean(keras.ops.square(x - y)))
+    model.fit(np.ones((2, 3)), np.full((2, 3), 9.0), verbose=0)
+    steps = [np.abs(layer.kernel.numpy() - kernel) for layer, kernel in zip(model.layers, before, strict=True)]
+    for found, wanted in zip(steps, (0.0, 0.005, 0.0025, 0.01), strict=True):
+        np.testing.assert_allclose(found, wanted, rtol=1e-3)
+    again = rates.from_config(model.optimizer.get_config())
+    assert again.factors == factors
+    with pytest.raises(ValueError, match=r"called 'stage7'; the nearest is 'stage[12].cv1.conv'"):
+        rates(factors={"stage7": 0.5}).build(model.trainable_variables)
+    with pytest.raises(ValueError, match="'stem' has -1; expected 0 or more"):
+        rates(factors={"stem": -1})
 
 
 def test_the_table_has_a_row_for_each_backbone_and_measures_none_twice(example, tmp_path, monkeypatch):

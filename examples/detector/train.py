@@ -29,6 +29,7 @@ with native_noise_hidden():  # TensorFlow logs when it is imported
     from labels import read_task
     from loss import Detector
     from network import build_detector
+    from rates import StageRates, factor
 
     import keras_yolo_backbones as kyb
     from keras_yolo_backbones.litert import LiteModel
@@ -58,6 +59,9 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("--image-size", type=int, default=64)
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--rate", type=float, default=1e-3, help="learning rate; a hundredth of it for int8")
+    parser.add_argument(
+        "--stage-rates", nargs="+", type=factor, default=[], metavar="LAYER=FACTOR", help="stem=0.1 'stage*=0.3'"
+    )
     parser.add_argument("--epochs", type=int, nargs=3, default=(1, 20, 2), help="with frozen backbone, whole, int8")
     parser.add_argument(
         "--precision", choices=PRECISIONS, default="float32", help="to train in; int8 comes from float32"
@@ -86,7 +90,7 @@ def run(args: argparse.Namespace) -> None:
     kyb.freeze(backbone)
     train(detector, batches, frozen, args.rate, args.out / "frozen")
     kyb.unfreeze(detector)
-    train(detector, batches, whole, args.rate, args.out / "whole")
+    train(detector, batches, whole, args.rate, args.out / "whole", dict(args.stage_rates))
     detector.save_weights(args.out / "detector.weights.h5")
     score = mean_average_precision(detector, detector.predict_on_batch, test)
     measured = {"backbone": args.backbone, "parameters": detector.count_params(), "float": score}
@@ -122,12 +126,12 @@ def export_float(detector: Detector, folder: Path) -> None:
     print(kyb.export_saved_model(detector, folder / "serving" / "detector", detect=detect, batch_sizes=(1, 8)).path)
 
 
-def train(model: Detector, batches: Batches, epochs: int, rate: float, backup: Path) -> None:
+def train(model: Detector, batches: Batches, epochs: int, rate: float, backup: Path, factors=None) -> None:
     """Some epochs with a falling learning rate; a run that was ended goes on after the last whole epoch."""
     if not epochs:
         return
     schedule = keras.optimizers.schedules.CosineDecay(rate, epochs * len(batches))
-    model.compile(keras.optimizers.AdamW(schedule, weight_decay=1e-4, clipnorm=10.0))
+    model.compile(StageRates(schedule, factors=factors or {}, weight_decay=1e-4, clipnorm=10.0))
     keep_on = keras.callbacks.BackupAndRestore(backup, delete_checkpoint=False)
     model.fit(batches, epochs=epochs, callbacks=[keep_on], verbose=2)
 
