@@ -136,6 +136,8 @@ def print_json(value: Any) -> None:
 
 def readable_bytes(count: int) -> str:
     """12345678 -> "12.3 MB"."""
+    if count < 1e3:
+        return f"{count} bytes"
     return f"{count / 1e6:.1f} MB" if count >= 1e6 else f"{count / 1e3:.1f} kB"
 
 

@@ -22,7 +22,7 @@ examples:
   kyb list 'v*-s'          the small ones
   kyb list 'v8*' --json    for a script
   kyb list --licence permissive   what closed products may use
-  kyb list 'v*-n' --arena-below 512kB --image-size 160   what fits a microcontroller
+  kyb list --arena-below 512kB --image-size 160   what fits a microcontroller
 """
 
 

@@ -51,7 +51,7 @@ class Fit(NamedTuple):
     def details(self, most: int = 8) -> str:
         """What does not fit, in sentences that name up to `most` tensors each."""
         said = (
-            (self.wrong, "tensors have another shape than the model"),
+            (self.wrong, "tensors have a different shape in the model"),
             (self.missing, "tensors of the model are missing in the file"),
             (self.foreign, "variables of the model are not in the original"),
             (self.unplaced, "backbone tensors of the file have no place in the model"),
