@@ -85,7 +85,7 @@ def main() -> None:
         origin = kyb.get_provenance(model)
         console.print(f"Weights: {origin.file}, {origin.licence}, of {origin.project}", soft_wrap=True)
     else:
-        console.print("Look at sizes, agreement and latency. The weights are random: the maps are edges and noise.")
+        console.print("Look at sizes, agreement and latency. The weights are random:\nthe maps are edges and noise.")
         console.print("`make demo WEIGHTS=yolov8s.pt` shows what a trained network sees.")
     if args.timings:
         console.print(timings_table(timings))
