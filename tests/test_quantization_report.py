@@ -111,6 +111,7 @@ def test_the_command_goes_all_the_way(model, photographs, tmp_path, capsys):
     printed = capsys.readouterr().out
     assert "P5 (output)" in printed
     assert f"{stem}.tflite against the float model, 10 images" in printed
+    assert "SNR against the fake-quantized model" in printed
     assert "held-out loss" in printed
     assert np.load(tmp_path / "out" / f"{stem}.checkpoints" / "distilling.npz")["arr_0"].dtype == np.uint8
 

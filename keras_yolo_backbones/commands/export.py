@@ -118,10 +118,12 @@ def check_target_of(target: str, formats: list[str]) -> None:
 
 
 def artifact_table(artifacts: list[Artifact]) -> Table:
-    """File, size and agreement of each artifact with its model, level by level."""
+    """File, size and agreement of each artifact with its model, level by level; below it, with which, if it rounds."""
     levels = list(artifacts[0].manifest["outputs"])
     file = Column("file", overflow="fold")
     table = Table(file, "size", *(f"{level} SNR" for level in levels), "operators", box=None, pad_edge=False)
+    if (reference := artifacts[0].manifest["agreement"]["reference"]) != "model":
+        table.caption, table.caption_justify, table.caption_style = f"SNR against the {reference}", "left", ""
     for artifact in artifacts:
         agreement, operators = artifact.manifest["agreement"], artifact.manifest.get("operators")
         ratios = [agreement[level]["snr_db"] for level in levels]
