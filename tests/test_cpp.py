@@ -56,9 +56,19 @@ def write_ppm(path: Path, pixels: np.ndarray) -> Path:
     return path
 
 
-@pytest.mark.parametrize("input_type", ["int8", "uint8", None])
-def test_the_same_bytes(program, network, photographs, tmp_path, input_type):
-    options = {"precision": "int8", "calibration": photographs, "input_type": input_type} if input_type else {}
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"precision": "int8"},
+        {"precision": "int8", "input_type": "uint8"},
+        {"precision": "int16x8"},
+        {"precision": "float32"},
+    ],
+    ids=str,
+)
+def test_the_same_bytes(program, network, photographs, tmp_path, options):
+    if options["precision"] != "float32":
+        options = options | {"calibration": photographs}
     file = kyb.export_tflite(network, tmp_path / "model.tflite", **options).path
     photograph = write_ppm(tmp_path / "photograph.ppm", photographs[3])
     done = printed(program, file, Path(f"{file}.json"), photograph)
@@ -75,11 +85,17 @@ def test_the_same_bytes(program, network, photographs, tmp_path, input_type):
 
 def test_mistakes_are_one_line(program, network, photographs, tmp_path):
     file = kyb.export_tflite(network, tmp_path / "model.tflite").path
+    other = tmp_path / "other.json"
+    other.write_text(Path(f"{file}.json").read_text().replace('"dtype": "float32"', '"dtype": "int8"', 1))
     small = write_ppm(tmp_path / "small.ppm", photographs[0][:32, :48])
     for arguments, reason in (
         ((file, Path(f"{file}.json"), small), "the photograph is 48x32, the network takes 64x64: letterbox it first"),
         ((file, Path(f"{file}.json"), file), "is no binary PPM with 255 levels (P6)"),
         ((file, small, write_ppm(tmp_path / "right.ppm", photographs[0])), "is no manifest: it has no input"),
+        (
+            (file, other, tmp_path / "right.ppm"),
+            'the manifest says "int8", the network\'s input has 49152 bytes: they are of two files',
+        ),
         ((file,), "expected: run model.tflite model.tflite.json photo.ppm"),
     ):
         done = printed(program, *arguments)

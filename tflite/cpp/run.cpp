@@ -4,6 +4,7 @@
 //
 // The photograph is a binary PPM (P6) of the network's size, letterboxed; its bytes become what the manifest says.
 
+#include <algorithm>
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>
@@ -98,13 +99,22 @@ struct Recipe {
   }
 };
 
-void fill(void* memory, const Image& image, const Recipe& recipe) {
+void fill(void* memory, size_t size, const Image& image, const Recipe& recipe) {
   const size_t count = image.pixels.size();
+  const std::string types[] = {"\"int8\"", "\"uint8\"", "\"int16\"", "\"float32\""};
+  const size_t bytes[] = {1, 1, 2, 4};
+  const auto* type = std::find(types, types + 4, recipe.type);
+  if (type == types + 4) fail("the manifest has an input of " + recipe.type + "; expected float32 or integers");
+  if (size != count * bytes[type - types])
+    fail("the manifest says " + recipe.type + ", the network's input has " + std::to_string(size) +
+         " bytes: they are of two files");
   for (size_t place = 0; place < count; ++place) {
     if (recipe.type == "\"int8\"")
       static_cast<int8_t*>(memory)[place] = int8_t(recipe.integer(image, place, -128, 127));
     else if (recipe.type == "\"uint8\"")
       static_cast<uint8_t*>(memory)[place] = uint8_t(recipe.integer(image, place, 0, 255));
+    else if (recipe.type == "\"int16\"")
+      static_cast<int16_t*>(memory)[place] = int16_t(recipe.integer(image, place, -32768, 32767));
     else
       static_cast<float*>(memory)[place] = recipe.real(image, place);
   }
@@ -157,8 +167,10 @@ int main(int count, char** arguments) {
     fail("the photograph is " + std::to_string(image.width) + "x" + std::to_string(image.height) +
          ", the network takes " + std::to_string(sides[2]) + "x" + std::to_string(sides[1]) + ": letterbox it first");
   void* memory = nullptr;
+  size_t size = 0;
+  check(LiteRtGetTensorBufferPackedSize(input, &size), "measuring the input");
   check(LiteRtLockTensorBuffer(input, &memory, kLiteRtTensorBufferLockModeWrite), "locking the input");
-  fill(memory, image, recipe);
+  fill(memory, size, image, recipe);
   check(LiteRtUnlockTensorBuffer(input), "unlocking the input");
 
   LiteRtParamIndex levels = 0;
@@ -173,7 +185,6 @@ int main(int count, char** arguments) {
 
   for (LiteRtParamIndex index = 0; index < levels; ++index) {
     const char* name = nullptr;
-    size_t size = 0;
     check(LiteRtGetSignatureOutputName(signature, index, &name), "naming an output");
     check(LiteRtGetTensorBufferPackedSize(outputs[index], &size), "measuring an output");
     check(LiteRtLockTensorBuffer(outputs[index], &memory, kLiteRtTensorBufferLockModeRead), "locking an output");
