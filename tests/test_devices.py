@@ -39,6 +39,7 @@ def files(photographs, tmp_path_factory):
     kyb.export_tflite(small("v8-n", "relu6", photographs), folder / "v8.tflite", **options)
     kyb.export_tflite(left_over(), folder / "left.tflite", **options)
     kyb.export_tflite(left_over(), folder / "float.tflite")
+    kyb.export_tflite(left_over(), folder / "half.tflite", precision="float16")
     (folder / "broken.tflite").write_bytes((folder / "v8.tflite").read_bytes()[:3000])
     return folder
 
@@ -108,6 +109,15 @@ def test_tflite_micro_runs_the_file_to_the_same_integers(files, capsys):
     assert (status, report["taken"], facts["steps_from_litert"]) == (0, 50, 0)
     assert facts["arena_total_bytes"] == facts["arena_head_bytes"] + facts["arena_tail_bytes"]
     assert 16 * 32 * 32 * 2 <= facts["arena_head_bytes"] <= 100_000
+
+
+@pytest.mark.parametrize("target", ["ethos-u55-128", "openvino"])
+def test_of_float16_weights_the_advice_is_integers(files, capsys, target):
+    status, report = said(capsys, files / "half.tflite", "--target", target)
+    assert status == 1
+    assert {refusal["advice"] for refusal in report["refused"]} == {
+        'export with precision="int8", or use quantize_aware'
+    }
 
 
 def test_openvino_computes_convolutions_in_integers(files, capsys):

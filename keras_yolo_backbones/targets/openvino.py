@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from keras_yolo_backbones.errors import ArgumentError
+from keras_yolo_backbones.targets.refusals import INTEGERS
 from keras_yolo_backbones.targets.report import Refusal, Report
 from keras_yolo_backbones.targets.tools import Tool, ask, has_module
 
@@ -43,8 +44,9 @@ def openvino_report(path: Path) -> Report:
         raise ArgumentError(f"{OPENVINO.missing}.")
     found = ask("openvino", str(path.resolve()), what="OpenVINO")
     layers = {(kind, precision): count for kind, precision, count in found["layers"]}
+    advice = _ADVICE if any(precision in _INTEGERS for _, precision in layers) else INTEGERS
     refused = [
-        Refusal(kind, count, _WIDE.format(precision), _ADVICE)
+        Refusal(kind, count, _WIDE.format(precision), advice)
         for (kind, precision), count in layers.items()
         if kind in _KERNELS and precision not in _INTEGERS
     ]

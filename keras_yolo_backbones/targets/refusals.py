@@ -25,7 +25,7 @@ _ADVICE = {
     "RESIZE_NEAREST_NEIGHBOR": 'upsample with interpolation="bilinear"; v9-e has it within, take v9-c instead',
 }
 INTEGERS = 'export with precision="int8", or use quantize_aware'
-_FLOAT = 'give it a file of precision="float32": what quantizes for it does so itself'
+_FLOAT = 'export with precision="float32"; its own tools quantize'
 _OTHERWISE = "replace it, or run this part on the CPU"
 
 LISTS = {**ACCELERATORS, **CONVERTED, **EMBEDDED}

@@ -83,8 +83,11 @@ def vela_report(path: Path, target: str, *, operators: int, clock: float | None 
     target = configuration(target)
     placed = compiled(path, target)
     counts = Counter(placed.left)
-    refused = [
-        Refusal(name, count, reason, INTEGERS if "DataType Float" in reason else advice_for(name, target[:9]))
+    in_float = sum(counts.values()) == operators and any("DataType Float" in reason for _, reason in counts)
+    refused = [  # in a file of float16 weights, DEQUANTIZE is no border between integers and float
+        Refusal(
+            name, count, reason, INTEGERS if in_float or "DataType Float" in reason else advice_for(name, target[:9])
+        )
         for (name, reason), count in counts.items()
     ]
     facts = {"npu_passes": placed.passes, **_facts(placed.summary, clock)}
