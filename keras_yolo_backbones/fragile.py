@@ -18,6 +18,26 @@ _SOURCES: ContextVar[str | None] = ContextVar("_SOURCES", default=None)
 """Where autograph writes its sources; by default to the system's folder for temporary files."""
 
 
+@contextlib.contextmanager
+def without_values() -> Iterator[None]:
+    """Give the variables that layers create in the block a shape and no value: building is then much faster.
+
+    Such models are to be looked at, not called. At the end of a stateless scope Keras would draw the initial values
+    after all, for all variables that wait for theirs.
+    """
+    import keras
+    from keras.src.backend.common import global_state
+
+    waiting = "uninitialized_variables"
+    before = global_state.get_global_attribute(waiting)
+    with keras.StatelessScope(initialize_variables=False):
+        global_state.set_global_attribute(waiting, [])
+        try:
+            yield
+        finally:
+            global_state.set_global_attribute(waiting, before or [])
+
+
 def call_of(tensor: Any) -> Any:
     """Keras' note of the call that made a `KerasTensor`: `operation`, `arguments` and `outputs`."""
     operation, index, _ = tensor._keras_history

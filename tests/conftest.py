@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
@@ -33,6 +34,16 @@ def pytest_collection_modifyitems(config, items):
         items[:] = [item for item in items if is_hypothesis_test(item.function)]
         config.stash[_REPEATED] = repeated = fuzzing.Repeated(seconds)
         repeated.waiting = len(items)
+
+
+def pytest_collection_finish():
+    """Take what was imported, half a million objects, out of every later garbage collection, and collect less often.
+
+    TensorFlow's converter asks for a whole collection at each file.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 10)
 
 
 @pytest.hookimpl(wrapper=True)

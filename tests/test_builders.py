@@ -7,10 +7,11 @@ import json
 import keras
 import numpy as np
 import pytest
-from conftest import DATA, in_subprocess
+from conftest import DATA
 
 import keras_yolo_backbones as kyb
 from keras_yolo_backbones.blocks import ACTIVATIONS
+from keras_yolo_backbones.fragile import without_values
 from keras_yolo_backbones.graph.cost import activation_memory
 
 ORIGINALS = json.loads((DATA / "originals.json").read_text())
@@ -227,32 +228,12 @@ def test_sync_batchnorm_reaches_every_batch_norm():
 
 
 def test_global_data_format_changes_nothing():
-    code = """
-import keras, keras_yolo_backbones as kyb
-keras.config.set_image_data_format("channels_first")
-print(kyb.v8("n", input_shape=(64, 64, 3)).output["P3"].shape)
-"""
-    assert "(None, 8, 8, 64)" in in_subprocess(code)
-
-
-def test_saved_model_opens_without_this_package(tmp_path):
-    model = kyb.v8("n", input_shape=(64, 64, 3))
-    images = np.random.default_rng(0).random((1, 64, 64, 3), np.float32)
-    model.save(tmp_path / "v8n.keras")
-    np.save(tmp_path / "images.npy", images)
-    code = f"""
-import sys, keras, numpy as np
-model = keras.models.load_model({str(tmp_path / "v8n.keras")!r})
-outputs = model.predict_on_batch(np.load({str(tmp_path / "images.npy")!r}))
-assert "keras_yolo_backbones" not in sys.modules
-np.savez({str(tmp_path / "outputs.npz")!r}, **outputs)
-"""
-    in_subprocess(code)
-    expected = model.predict_on_batch(images)
-    with np.load(tmp_path / "outputs.npz") as outputs:
-        assert sorted(outputs.files) == ["P3", "P4", "P5"]
-        for level in outputs.files:
-            np.testing.assert_allclose(outputs[level], expected[level], rtol=1e-5, atol=1e-7)
+    before = keras.config.image_data_format()
+    keras.config.set_image_data_format("channels_first")
+    try:
+        assert kyb.v8("n", input_shape=(64, 64, 3)).output["P3"].shape == (None, 8, 8, 64)
+    finally:
+        keras.config.set_image_data_format(before)
 
 
 def test_gradients_reach_every_weight():
@@ -323,7 +304,7 @@ def test_widths_and_depths_that_do_not_go(name, options, message):
 @pytest.mark.parametrize("channels", [1, 2, 4, 7])
 def test_any_number_of_channels(name, stem, channels):
     """Only the first kernel is another."""
-    with keras.StatelessScope():
+    with without_values():
         colour, model = (kyb.create(name, input_shape=(64, 96, count)) for count in (3, channels))
     kernel = model.get_layer(stem).kernel.shape
     assert kernel == (*colour.get_layer(stem).kernel.shape[:2], channels, kernel[-1])

@@ -34,7 +34,7 @@ def files(photographs, tmp_path_factory):
         )
     kyb.export_tflite(model, folder / "float.tflite")
     kyb.export_tflite(model, folder / "float16.tflite", precision="float16")
-    options = {"precision": "int8", "calibration": photographs}
+    options = {"precision": "int8", "calibration": photographs, "method": "minmax"}
     kyb.export_tflite(small("v11-n", "relu6", photographs), folder / "attention.tflite", **options)
     kyb.export_tflite(rare(), folder / "rare.tflite", input_type="uint8", **options)
     return folder

@@ -22,9 +22,14 @@ def teacher(photographs):
     return small("v3-tiny", "relu6", photographs)
 
 
+@pytest.fixture(scope="module")
+def plan(teacher, photographs):
+    return kyb.quantization.plan(teacher, photographs, method="minmax")
+
+
 @pytest.fixture
-def student(teacher, photographs):
-    return kyb.quantize_aware(teacher, photographs, method="minmax")
+def student(teacher, plan):
+    return kyb.quantize_aware(teacher, plan)
 
 
 def test_the_student_comes_closer_to_its_teacher(teacher, student, photographs):
@@ -51,19 +56,20 @@ def test_training_that_hurts_is_undone_and_stopped(teacher, student, photographs
         np.testing.assert_array_equal(old, new)
 
 
-def test_a_killed_run_continues_to_the_same_numbers(teacher, photographs, tmp_path):
+def test_a_killed_run_continues_to_the_same_numbers(teacher, plan, photographs, tmp_path):
     options = {"epochs": 3, "batch_size": 4, "quiet": True}
-    straight = kyb.quantize_aware(teacher, photographs, method="minmax")
+    straight = kyb.quantize_aware(teacher, plan)
     whole = distill(teacher, straight, photographs, checkpoints=tmp_path / "whole", **options)
     teacher.save_weights(tmp_path / "teacher.weights.h5")
     np.save(tmp_path / "photographs.npy", photographs)
+    plan.save(tmp_path / "plan.json")
     in_subprocess(f"""
 import os, numpy as np, keras_yolo_backbones as kyb
 from keras_yolo_backbones.quantization import distill, distillation
 photographs = np.load({str(tmp_path / "photographs.npy")!r})
 teacher = kyb.create("v3-tiny", activation="relu6", input_shape=(64, 64, 3))
 teacher.load_weights({str(tmp_path / "teacher.weights.h5")!r})
-student = kyb.quantize_aware(teacher, photographs, method="minmax")
+student = kyb.quantize_aware(teacher, {str(tmp_path / "plan.json")!r})
 step = distillation._Run.step
 count = []
 def deadly(self, batch):
@@ -75,7 +81,7 @@ distillation._Run.step = deadly
 distill(teacher, student, photographs, checkpoints={str(tmp_path / "killed")!r}, epochs=3, batch_size=4, quiet=True)
 raise SystemExit("not killed")
 """)
-    resumed = kyb.quantize_aware(teacher, photographs, method="minmax")
+    resumed = kyb.quantize_aware(teacher, plan)
     rest = distill(teacher, resumed, photographs, checkpoints=tmp_path / "killed", **options)
     np.testing.assert_allclose(rest.held_out, whole.held_out, rtol=1e-3)
     np.testing.assert_allclose(rest.losses, whole.losses, rtol=1e-3)
@@ -99,34 +105,31 @@ def test_what_cannot_be_trained_is_refused(teacher, student, photographs, tmp_pa
         distill(teacher, student, photographs, checkpoints=tmp_path)
 
 
-def test_the_checkpoint_of_another_run_is_refused(teacher, photographs, tmp_path):
+def test_the_checkpoint_of_another_run_is_refused(teacher, plan, photographs, tmp_path):
     options = {"epochs": 1, "batch_size": 8, "quiet": True, "checkpoints": tmp_path}
-    distill(teacher, kyb.quantize_aware(teacher, photographs, method="minmax"), photographs, **options)
-    again = distill(teacher, kyb.quantize_aware(teacher, photographs, method="minmax"), photographs, **options)
+    distill(teacher, kyb.quantize_aware(teacher, plan), photographs, **options)
+    again = distill(teacher, kyb.quantize_aware(teacher, plan), photographs, **options)
     assert len(again.losses) == 2
     with pytest.raises(kyb.ArgumentError, match=r"it is of another run, which differs in epochs\. "):
-        distill(
-            teacher, kyb.quantize_aware(teacher, photographs, method="minmax"), photographs, **options | {"epochs": 2}
-        )
+        distill(teacher, kyb.quantize_aware(teacher, plan), photographs, **options | {"epochs": 2})
     with pytest.raises(kyb.ArgumentError, match=r"which differs in images\. "):
-        distill(teacher, kyb.quantize_aware(teacher, photographs, method="minmax"), photographs[::-1], **options)
+        distill(teacher, kyb.quantize_aware(teacher, plan), photographs[::-1], **options)
     clipped = kyb.quantize_aware(teacher, photographs, method="mse")
     with pytest.raises(kyb.ArgumentError, match=r"which differs in the first weights or ranges\. "):
         distill(teacher, clipped, photographs, **options)
-    student = kyb.quantize_aware(teacher, photographs, method="minmax")
+    student = kyb.quantize_aware(teacher, plan)
     other = keras.models.clone_model(teacher)  # other weights
     with pytest.raises(kyb.ArgumentError, match=r"which differs in teacher\. "):
         distill(other, student, photographs, **options)
 
 
-def test_learned_ranges_undo_what_wrong_images_did(teacher, photographs, tmp_path):
+def test_learned_ranges_undo_what_wrong_images_did(teacher, plan, photographs, tmp_path):
     """Ranges of half the width clip; weights alone can make up for some of that, ranges that are learned for most."""
-    right = kyb.quantization.plan(teacher, photographs, method="minmax")
-    halved = {name: (low / 2, high / 2) for name, (low, high) in right.ranges.items() if name != "images"}
-    wrong = dataclasses.replace(right, ranges={**right.ranges, **halved})
+    halved = {name: (low / 2, high / 2) for name, (low, high) in plan.ranges.items() if name != "images"}
+    wrong = dataclasses.replace(plan, ranges={**plan.ranges, **halved})
     losses = {}
     for learn in (False, True):
-        student = kyb.quantize_aware(teacher, wrong, learn_ranges=learn, method="minmax")
+        student = kyb.quantize_aware(teacher, wrong, learn_ranges=learn)
         options = {"epochs": 10, "batch_size": 4, "patience": 10, "learning_rate": 1e-4, "quiet": True}
         losses[learn] = distill(teacher, student, photographs, **options).held_out
     assert losses[True][0] == pytest.approx(losses[False][0], rel=0.02)

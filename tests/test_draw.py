@@ -9,6 +9,7 @@ import keras
 import pytest
 
 import keras_yolo_backbones as kyb
+from keras_yolo_backbones.fragile import without_values
 from keras_yolo_backbones.graph.draw import LETTER, TEXT, svg
 from keras_yolo_backbones.graph.parts import parts_of
 
@@ -16,7 +17,7 @@ SVG = "{http://www.w3.org/2000/svg}"
 
 
 def built(network: str, **options) -> keras.Model:
-    with keras.StatelessScope():  # variables without values: nothing to initialize
+    with without_values():
         return kyb.create(network, **options)
 
 
@@ -38,7 +39,7 @@ def test_the_parts_of_two_passes_and_of_two_backbones():
     names = [part.name for part in parts_of(built("v9-e", input_shape=(64, 64, 3)))]
     assert names[:3] == ["images", "pre.stem", "pre.down2"]
     assert len(names) == len(set(names)) == 30
-    with keras.StatelessScope():
+    with without_values():
         images = keras.Input((32, 32, 3), name="images")
         left, right = (kyb.v3("tiny", input_tensor=images, name=name).output["P4"] for name in ("left", "right"))
         both = keras.Model(images, keras.layers.Add(name="sum")([left, right]))

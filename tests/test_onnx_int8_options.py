@@ -22,8 +22,26 @@ def v8(photographs):
     return small("v8-n", "relu6", photographs)
 
 
-def test_raw_integers_at_the_ends(v8, photographs, tmp_path):
-    plan = kyb.quantization.plan(v8, photographs, method="minmax")
+@pytest.fixture(scope="module")
+def plan(v8, photographs):
+    return kyb.quantization.plan(v8, photographs, method="minmax")
+
+
+@pytest.fixture(scope="module")
+def whole(v8, plan, tmp_path_factory):
+    """The file of the plan, with no option."""
+    return kyb.export_onnx(v8, tmp_path_factory.mktemp("whole") / "whole.onnx", precision="int8", calibration=plan)
+
+
+@pytest.fixture(scope="module")
+def wanted(v8, plan, photographs, tmp_path_factory):
+    """The report of the plan's TFLite file."""
+    path = tmp_path_factory.mktemp("lite") / "whole.tflite"
+    kyb.export_tflite(v8, path, precision="int8", calibration=plan)
+    return kyb.quantization.report(v8, path, photographs[:4])
+
+
+def test_raw_integers_at_the_ends(v8, plan, photographs, tmp_path):
     options = {"precision": "int8", "calibration": plan, "layout": "nchw"}
     real = kyb.export_onnx(v8, tmp_path / "real.onnx", **options)
     raw = kyb.export_onnx(v8, tmp_path / "raw.onnx", io="int8", **options)
@@ -41,10 +59,8 @@ def test_raw_integers_at_the_ends(v8, photographs, tmp_path):
     np.testing.assert_allclose(given.transpose(0, 2, 3, 1), wanted, atol=1e-5)
 
 
-def test_kernels_of_7_bits_cannot_overflow_16(v8, photographs, tmp_path):
-    plan = kyb.quantization.plan(v8, photographs, method="minmax")
-    options = {"precision": "int8", "calibration": plan}
-    file = kyb.export_onnx(v8, tmp_path / "7.onnx", reduce_range=True, **options)
+def test_kernels_of_7_bits_cannot_overflow_16(v8, plan, whole, tmp_path):
+    file = kyb.export_onnx(v8, tmp_path / "7.onnx", reduce_range=True, precision="int8", calibration=plan)
     graph = Graph(onnx.load(file.path).graph)
     kernels = [graph.value(graph.makers[conv.input[1]], 0) for conv in graph.of("Conv")]
     assert len(kernels) == 31
@@ -54,7 +70,6 @@ def test_kernels_of_7_bits_cannot_overflow_16(v8, photographs, tmp_path):
     assert 2 * 255 * 63 <= np.iinfo(np.int16).max < 2 * 255 * 127
     assert file.manifest["kernel_bits"] == 7
     assert min(level["within_1"] for level in file.manifest["steps"].values()) > 0.8
-    whole = kyb.export_onnx(v8, tmp_path / "8.onnx", **options)
     before, after = (entry.manifest["agreement"] for entry in (whole, file))
     lost = [before[name]["snr_db"] - after[name]["snr_db"] for name in ("P3", "P4", "P5")]
     assert min(lost) > 0
@@ -62,10 +77,8 @@ def test_kernels_of_7_bits_cannot_overflow_16(v8, photographs, tmp_path):
 
 
 @pytest.mark.parametrize("opset", [13, 21])
-def test_opsets_and_metadata(v8, photographs, tmp_path, opset):
-    file = kyb.export_onnx(
-        v8, tmp_path / "m.onnx", precision="int8", calibration=photographs, method="minmax", opset=opset
-    )
+def test_opsets_and_metadata(v8, plan, tmp_path, opset):
+    file = kyb.export_onnx(v8, tmp_path / "m.onnx", precision="int8", calibration=plan, opset=opset)
     proto = onnx.load(file.path)
     assert {entry.domain: entry.version for entry in proto.opset_import}[""] == opset
     found = json.loads({entry.key: entry.value for entry in proto.metadata_props}["quantization"])
@@ -76,9 +89,8 @@ def test_opsets_and_metadata(v8, photographs, tmp_path, opset):
     assert batch == ["batch"] * 3
 
 
-def test_float_layers_stay_float_with_the_fewest_pairs(v8, photographs, tmp_path):
-    options = {"precision": "int8", "calibration": photographs}
-    whole = kyb.export_onnx(v8, tmp_path / "whole.onnx", **options)
+def test_float_layers_stay_float_with_the_fewest_pairs(v8, photographs, whole, tmp_path):
+    options = {"precision": "int8", "calibration": photographs, "method": "minmax"}
     kept = kyb.export_onnx(v8, tmp_path / "kept.onnx", keep_float=["stage3"], **options)
     graph = Graph(onnx.load(kept.path).graph)
     floats = [conv for conv in graph.of("Conv") if conv.input[1] in graph.constants]
@@ -108,7 +120,7 @@ def test_bad_options(v8, tmp_path, options, message):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_file_that_is_steps_away_is_not_published(v8, photographs, tmp_path, monkeypatch):
+def test_a_file_that_is_steps_away_is_not_published(v8, plan, tmp_path, monkeypatch):
     honest = exporter.quantized
 
     def shifted(*args, **options):
@@ -122,17 +134,14 @@ def test_a_file_that_is_steps_away_is_not_published(v8, photographs, tmp_path, m
     with pytest.raises(
         kyb.ExportError, match=r"m.onnx does not follow the fake-quantized model: of its values P3 \d+%"
     ):
-        kyb.export_onnx(v8, tmp_path / "m.onnx", precision="int8", calibration=photographs, method="minmax")
+        kyb.export_onnx(v8, tmp_path / "m.onnx", precision="int8", calibration=plan)
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("layout", ["nhwc", "nchw"])
-def test_the_report_of_an_onnx_file_is_that_of_the_tflite_file(v8, photographs, tmp_path, layout):
-    plan = kyb.quantization.plan(v8, photographs, method="minmax")
-    options = {"precision": "int8", "calibration": plan}
-    file = kyb.export_onnx(v8, tmp_path / "a.onnx", layout=layout, **options)
-    lite = kyb.export_tflite(v8, tmp_path / "a.tflite", **options)
-    found, wanted = (kyb.quantization.report(v8, path, photographs[:4]) for path in (file.path, lite.path))
+def test_the_report_of_an_onnx_file_is_that_of_the_tflite_file(v8, plan, wanted, photographs, tmp_path, layout):
+    file = kyb.export_onnx(v8, tmp_path / "a.onnx", layout=layout, precision="int8", calibration=plan)
+    found = kyb.quantization.report(v8, file.path, photographs[:4])
     for name, level in wanted.levels.items():
         assert found.levels[name].snr_db == pytest.approx(level.snr_db, abs=0.3)
     layers = {layer.name: layer for layer in found.layers}

@@ -150,18 +150,27 @@ def test_an_initializer_of_the_users_own_stays():
 def test_a_saved_file_opens_without_this_package_and_trains(backbone, tmp_path):
     kyb.fuse(backbone).save(tmp_path / "fused.keras")
     backbone.save(tmp_path / "x.keras")
+    images = np.random.default_rng(0).random((2, SIDE, SIDE, 3), np.float32)
+    np.save(tmp_path / "images.npy", images)
     printed = in_subprocess(f"""
 import sys
 sys.modules["keras_yolo_backbones"] = None
 import keras, numpy as np
 print(keras.saving.load_model({str(tmp_path / "fused.keras")!r}).name)
 model = keras.saving.load_model({str(tmp_path / "x.keras")!r})
+images = np.load({str(tmp_path / "images.npy")!r})
+outputs = {{level: value.numpy() for level, value in model(images).items()}}
+np.savez({str(tmp_path / "outputs.npz")!r}, **outputs)
 model.compile("sgd", "mse")
-images = np.ones((2, 64, 64, 3), np.float32)
-model.fit(images, model.predict(images, verbose=0), verbose=0)
+model.fit(images, outputs, verbose=0)
 print(model.count_params())
 """)
     assert int(printed.split()[-1]) == backbone.count_params()
+    wanted = run(backbone, images)
+    with np.load(tmp_path / "outputs.npz") as outputs:
+        assert sorted(outputs.files) == ["P3", "P4", "P5"]
+        for level in outputs.files:
+            np.testing.assert_allclose(outputs[level], wanted[level], rtol=1e-4, atol=1e-6)
 
 
 def test_it_can_be_erased_and_changes_no_number(photographs):

@@ -16,14 +16,18 @@ def test_attention_and_fake_quantization_open_in_a_new_process(photographs, tmp_
     aware = kyb.quantize_aware(model, photographs, method="minmax")
     images = np.float32(photographs[:2]) / 255
     np.save(tmp_path / "images.npy", images)
-    for name, one in (("model", model), ("aware", aware)):
+    models = {"model": model, "aware": aware}
+    for name, one in models.items():
         one.save(tmp_path / f"{name}.keras")
-        in_subprocess(f"""
+    in_subprocess(f"""
 import numpy as np, keras_yolo_backbones as kyb
-model = kyb.load_model({str(tmp_path / f"{name}.keras")!r})
-found = model(np.load({str(tmp_path / "images.npy")!r}), training=False)
-np.savez({str(tmp_path / f"{name}.npz")!r}, **{{level: value.numpy() for level, value in found.items()}})
+folder = {str(tmp_path)!r}
+for name in ("aware", "model"):
+    model = kyb.load_model(f"{{folder}}/{{name}}.keras")
+    found = model(np.load(f"{{folder}}/images.npy"), training=False)
+    np.savez(f"{{folder}}/{{name}}.npz", **{{level: value.numpy() for level, value in found.items()}})
 """)
+    for name, one in models.items():
         with np.load(tmp_path / f"{name}.npz") as found:
             for level, value in run(one, images).items():
                 np.testing.assert_allclose(found[level], value, atol=2e-5 * np.abs(value).max())

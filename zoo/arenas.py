@@ -19,6 +19,7 @@ import keras
 
 from keras_yolo_backbones import known_memory
 from keras_yolo_backbones.catalogue import catalogue, list_models
+from keras_yolo_backbones.fragile import without_values
 from keras_yolo_backbones.quantization.memory import Activation, Footprint, footprint
 from keras_yolo_backbones.registry import create
 
@@ -54,7 +55,7 @@ def halved(large: Footprint) -> Footprint:
 def built(name: str, activation: str | None, side: int) -> Footprint:
     """What the file of a network holds and computes."""
     keras.backend.clear_session()
-    with keras.StatelessScope():  # variables without values: nothing to initialize
+    with without_values():
         return footprint(create(name, activation=activation, input_shape=(side, side, 3)))
 
 

@@ -28,6 +28,7 @@ import keras
 from rich.console import Console
 from rich.table import Table
 
+from keras_yolo_backbones.fragile import without_values
 from keras_yolo_backbones.graph.cost import macs
 from keras_yolo_backbones.graph.fuse import fuse
 from keras_yolo_backbones.registry import create, variants
@@ -167,7 +168,7 @@ def worst(measured: golden.Golden, network: str, **options: Any) -> tuple[str, f
 
 def count(network: str) -> Counts:
     """What a network with all its levels has."""
-    with keras.StatelessScope():  # variables without values: nothing to initialize
+    with without_values():
         whole, without = (create(network, input_shape=(640, 640, 3), **options) for options in ({}, {"spp": False}))
     parameters = [
         sum(math.prod(variable.shape) for variable in model.trainable_variables) for model in (whole, without)

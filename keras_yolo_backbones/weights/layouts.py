@@ -8,6 +8,7 @@ from collections.abc import Container
 import keras
 
 from keras_yolo_backbones.families import Layout
+from keras_yolo_backbones.fragile import without_values
 from keras_yolo_backbones.registry import Variant, create, find
 from keras_yolo_backbones.weights.activations import activations
 from keras_yolo_backbones.weights.mapping import original_module, original_shapes, slots
@@ -42,7 +43,7 @@ def measured(name: str) -> Network:
     """What the table of networks says of one, from the network itself: builds it."""
     variant = find(name)
     side = 2 ** max(6, variant.spec.top)
-    with keras.StatelessScope():  # variables without values: nothing to initialize
+    with without_values():
         model = create(name, input_shape=(side, side, COLOURS))
     layouts = layouts_of(variant)
     has_linear = variant.size in variant.published.linear_spp

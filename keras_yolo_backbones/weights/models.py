@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import keras
 
 from keras_yolo_backbones.arguments import is_functional
+from keras_yolo_backbones.fragile import without_values
 from keras_yolo_backbones.multiples import Multiples
 from keras_yolo_backbones.registry import create
 from keras_yolo_backbones.weights.recognition.identify import of_layers
@@ -43,7 +44,7 @@ def backbone_in(model: keras.Model) -> keras.Model:
 
 def _is(model: keras.Model, name: str, shapes: Mapping[str, tuple[int, ...]]) -> bool:
     """Whether the layers of `model` that are called like those of a network have the network's shapes."""
-    with keras.StatelessScope():
+    with without_values():
         like = create(name, input_shape=(None, None, model.inputs[0].shape[-1]))
     wanted = {f"{layer.name}/0": tuple(layer.weights[0].shape) for layer in like.layers if layer.weights}
     shared = wanted.keys() & shapes.keys()

@@ -5,10 +5,9 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence
 
-import keras
-
 from keras_yolo_backbones.errors import ArgumentError
 from keras_yolo_backbones.families.frame.scale import Scale
+from keras_yolo_backbones.fragile import without_values
 from keras_yolo_backbones.multiples import Multiples
 from keras_yolo_backbones.registry import Variant, create, find
 from keras_yolo_backbones.weights.mapping import original_shapes
@@ -76,7 +75,7 @@ def _shapes(name: str, multiples: Multiples) -> Shapes:
     variant = find(f"{name}{multiples}")
     side = 2 ** max(6, variant.spec.top)
     try:
-        with keras.StatelessScope():  # variables without values
+        with without_values():
             model = create(variant.name, input_shape=(side, side, 3))
     except ArgumentError:
         return {}

@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import keras
 import pages
 from catalogue_data import rows
 
 import keras_yolo_backbones as kyb
 from keras_yolo_backbones.families import FAMILIES
+from keras_yolo_backbones.fragile import without_values
 
 
 def family_pages() -> dict[str, str]:
@@ -93,6 +93,6 @@ def pictures(folder: Path) -> dict[str, Path]:
     catalogue, drawn = rows(), {}
     for family in FAMILIES:
         name = smallest([row for row in catalogue if row["family"] == family])
-        with keras.StatelessScope():  # variables without values: nothing to initialize
+        with without_values():
             drawn[f"families/{family}.svg"] = kyb.draw(kyb.create(name), folder / f"{family}.svg")
     return drawn
