@@ -174,7 +174,16 @@ def load_into(model: keras.Model, tensors: dict[str, np.ndarray]) -> None:
         raise CheckpointError(model.name, f"no place for {', '.join(strange)}.")
 
 
+def outputs(golden: Golden, model: keras.Model) -> dict[str, np.ndarray]:
+    """What `model` returns for the golden file's images, by level."""
+    return {level: np.asarray(output) for level, output in model(golden.images, training=False).items()}
+
+
+def distances(found: dict[str, np.ndarray], wanted: dict[str, np.ndarray]) -> dict[str, float]:
+    """`relative_error` of each level in `found`."""
+    return {level: relative_error(found[level], wanted[level]) for level in found}
+
+
 def errors(golden: Golden, model: keras.Model) -> dict[str, float]:
     """`relative_error` of each level that `model` returns."""
-    outputs = model(golden.images, training=False)
-    return {level: relative_error(np.asarray(outputs[level]), golden.levels[level]) for level in outputs}
+    return distances(outputs(golden, model), golden.levels)

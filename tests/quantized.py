@@ -6,10 +6,12 @@ from pathlib import Path
 
 import keras
 import numpy as np
+from ai_edge_litert.interpreter import Interpreter
 from conftest import DATA
 
 import keras_yolo_backbones as kyb
-from keras_yolo_backbones.litert import LiteModel, operators
+from keras_yolo_backbones.graph.running import run
+from keras_yolo_backbones.litert import LiteModel, operators, quantize
 
 
 def settled(model: keras.Model, images: np.ndarray) -> keras.Model:
@@ -59,6 +61,19 @@ def kernels_per_channel(path: Path) -> tuple[int, int]:
 def outputs(path: Path, images: np.ndarray) -> dict[str, np.ndarray]:
     """What a TFLite file gives for uint8 photographs."""
     return LiteModel(path)(np.float32(images) / 255)
+
+
+def share_equal(path, aware, images):
+    """Output name -> share of the values that are the same integer in file and model."""
+    runner = Interpreter(model_path=str(path)).get_signature_runner()
+    (entry,) = runner.get_input_details().values()
+    files = [runner(images=quantize(image[np.newaxis], entry)) for image in images]
+    found = {}
+    for name, wanted in run(aware, images).items():
+        scale, zero_point = runner.get_output_details()[name]["quantization"]
+        integers = np.rint(wanted / scale) + zero_point
+        found[name] = float(np.mean(integers == np.concatenate([file[name] for file in files])))
+    return found
 
 
 def trained_digits(activation: str) -> keras.Model:

@@ -78,6 +78,7 @@ EXPORTS = [
 
 @functools.lru_cache(maxsize=1)
 def built(name: str, activation: str | None) -> keras.Model:
+    """The tests of one network come one after another: their parameters have the scope of the module."""
     return disturbed(kyb.create(name, activation=activation, input_shape=(SIDE, SIDE, 3)))
 
 
@@ -86,7 +87,7 @@ def outputs(model: keras.Model) -> dict[str, np.ndarray]:
     return {level: np.asarray(value) for level, value in model(images, training=False).items()}
 
 
-@pytest.mark.parametrize(("name", "activation"), MODELS)
+@pytest.mark.parametrize(("name", "activation"), MODELS, scope="module")
 def test_saves_and_loads(tmp_path, name, activation):
     model = built(name, activation)
     model.save(tmp_path / "model.keras")
@@ -97,29 +98,18 @@ def test_saves_and_loads(tmp_path, name, activation):
         np.testing.assert_array_equal(value, outputs(model)[level])
 
 
-@pytest.mark.parametrize("name", SMALLEST)
-def test_fuses(name):
-    # In float64: random weights amplify the rounding of float32 through the depth.
-    model = disturbed(kyb.create(name, activation="relu6", input_shape=(SIDE, SIDE, 3), dtype="float64"))
-    fused = kyb.fuse(model)
-    assert [level[:3] for level in pyramid(fused)] == [level[:3] for level in pyramid(model)]
-    assert not any(isinstance(layer, keras.layers.BatchNormalization) for layer in fused.layers)
-    wanted, given = outputs(model), outputs(fused)
-    assert max(agreement(wanted[level], given[level]).relative for level in LEVELS) <= 1e-7
-
-
-@pytest.mark.parametrize("name", SMALLEST)
-def test_one_argument_replaces_every_activation(name):
+@pytest.mark.parametrize(("name", "activation"), [case(name, "relu6") for name in SMALLEST], scope="module")
+def test_one_argument_replaces_every_activation(name, activation):
     kinds = {
         json.dumps(layer.get_config() | {"name": ""}, default=str)
-        for layer in kyb.create(name, activation="relu6", input_shape=(SIDE, SIDE, 3)).layers
+        for layer in built(name, activation).layers
         if layer.name.endswith(".act")
     }
     assert len(kinds) == 1
     assert '"max_value": 6.0' in kinds.pop()
 
 
-@pytest.mark.parametrize(("name", "activation", "kind"), EXPORTS)
+@pytest.mark.parametrize(("name", "activation", "kind"), EXPORTS, scope="module")
 def test_exports(tmp_path, photographs, name, activation, kind):
     # Noise is all that the batch norms of `built` know: on photographs its values grow from stage to stage.
     model = small(name, activation, photographs) if kind == "int8" else built(name, activation)

@@ -9,6 +9,7 @@ import numpy as np
 import onnx
 import pytest
 from onnxfiles import Digits, Graph, optimized, same, shares
+from quantized import share_equal
 
 import keras_yolo_backbones as kyb
 from keras_yolo_backbones.export.onnx.running import run_onnx
@@ -27,6 +28,12 @@ def graph(relu6):
 
 def test_both_files_of_a_plan_give_the_same_integers(relu6):
     assert all(same(run_onnx(relu6.onnx.path, "images", relu6.images), relu6.wanted))
+
+
+def test_the_tflite_file_is_equal_to_its_model(relu6):
+    found = share_equal(relu6.tflite.path, relu6.aware, relu6.images)
+    assert set(found) == {"P3", "P4", "scores", "boxes"}
+    assert min(found.values()) >= 0.9999, found
 
 
 def test_without_optimizations_most_images_give_the_same_integers(relu6):
