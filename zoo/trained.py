@@ -226,7 +226,7 @@ def draw(rows: list[dict[str, Any]], path: Path) -> None:
         axes.bar(places, list(found.values()), 0.8 / len(methods), label=method, align="edge")
     axes.set_xticks(range(len(networks)), networks)
     axes.set(ylabel="SNR of the weakest level, dB", title="int8 files against their float networks, held-out images")
-    axes.legend(ncols=4, fontsize=8)
+    figure.legend(loc="outside lower center", ncols=5, fontsize=8)
     figure.savefig(path, dpi=120)
 
 
