@@ -10,7 +10,7 @@ import pytest
 
 import keras_yolo_backbones as kyb
 from keras_yolo_backbones.export import tflite
-from keras_yolo_backbones.export.comparison import least_of_simulation
+from keras_yolo_backbones.export.comparison import check_images, least_of_simulation
 from keras_yolo_backbones.graph.agreement import agreement
 from keras_yolo_backbones.litert import LiteModel, operators
 
@@ -34,6 +34,15 @@ def images(photographs):
 def ratio(told):
     """A manifest has no infinity: of equal outputs it tells no ratio."""
     return np.inf if told["P3"]["snr_db"] is None else told["P3"]["snr_db"]
+
+
+@pytest.mark.parametrize("span", [(0.0, 1.0), (0.0, 255.0), (-1.0, 1.0)])
+def test_files_are_compared_on_values_that_pixels_have(span):
+    images = check_images((20, 12, 3), span, count=2)
+    pixels = (images - span[0]) / (span[1] - span[0]) * 255
+    np.testing.assert_allclose(pixels, np.rint(pixels), atol=2e-5)
+    assert (images.shape, images.dtype, len(np.unique(np.rint(pixels))) > 200) == ((2, 20, 12, 3), np.float32, True)
+    assert span[0] <= images.min() < images.max() <= span[1]
 
 
 @pytest.mark.parametrize(

@@ -48,7 +48,9 @@ Runner = Callable[[Any], Mapping[str, np.ndarray]]
 def check_images(
     shape: tuple[int, int, int], span: tuple[float, float], *, count: int = 1, seed: int = 0
 ) -> np.ndarray:
-    """Random images to compare on: smooth, because photographs are, too.
+    """Random images to compare on: smooth and of 256 values, because photographs are, too.
+
+    What lies between two pixel values would be rounded at the input to one or the other side, and int8 would be blamed.
 
     Returns:
         (count, height, width, channels) float32 within `span`.
@@ -58,7 +60,8 @@ def check_images(
     coarse = random.random((count, -(-height // 8), -(-width // 8), channels), np.float32)
     fine = coarse.repeat(8, 1).repeat(8, 2)[:, :height, :width]
     low, high = map(np.float32, span)
-    return (fine * 0.8 + random.random(fine.shape, np.float32) * 0.2) * (high - low) + low
+    pixels = np.rint((fine * 0.8 + random.random(fine.shape, np.float32) * 0.2) * 255)
+    return pixels / np.float32(255) * (high - low) + low
 
 
 def compare(
