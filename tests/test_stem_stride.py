@@ -117,7 +117,7 @@ def strides(artifact) -> dict[str, int]:
 def test_it_becomes_an_onnx_file(tmp_path, wide):
     artifact = kyb.export_onnx(wide, tmp_path / "m.onnx")
     assert strides(artifact) == STRIDES
-    assert min(artifact.manifest["agreement"][level]["snr_db"] for level in STRIDES) > 100
+    assert min(artifact.manifest["agreement"][level]["snr_db"] for level in STRIDES) > 90
 
 
 @pytest.mark.slow

@@ -35,7 +35,7 @@ def files(tmp_path_factory, model, photographs):
 
 
 @pytest.mark.parametrize(
-    ("precision", "least"), [("float32", 100.0), ("float16", 34.0), ("dynamic", 12.0), ("int8", 6.0), ("int16x8", 10.0)]
+    ("precision", "least"), [("float32", 90.0), ("float16", 34.0), ("dynamic", 12.0), ("int8", 6.0), ("int16x8", 10.0)]
 )
 def test_follows_the_model(files, precision, least):
     """Random weights amplify every rounding through the depth; trained ones follow some 15 dB closer."""

@@ -6,6 +6,8 @@ images, as a camera gives them, pays for the transposition himself, so it is not
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,9 @@ import torch
 from torch import nn
 
 from keras_yolo_backbones.benchmark import Candidate, onnx_runner, threads
+from keras_yolo_backbones.litert import LiteModel
+
+ONNX, FLOAT, INT8 = "torch.onnx", "litert-torch.tflite", "litert-torch-int8.tflite"
 
 SIZES = {"v8-n": (16, (1, 2, 2, 1)), "v8-s": (32, (1, 2, 2, 1))}
 """Network -> channels of the stem, units of each stage."""
@@ -104,52 +109,73 @@ def torch_peers(name: str, side: int, folder: Path) -> dict[str, Candidate]:
         side: of the image, in pixels.
         folder: where the files go.
     """
-    network = backbone(name)
-    if network is None:
+    if backbone(name) is None:
         return {}
-    image = torch.rand(1, 3, side, side)
-    with torch.inference_mode():
-        levels = network(image)
-    expected = [side // stride for stride in (8, 16, 32)]
-    if [level.shape[-1] for level in levels] != expected:
-        raise RuntimeError(f"sides of the levels are {[level.shape[-1] for level in levels]}, not {expected}")
-    found = {"onnxruntime, torch's file": _with_channels_first(onnx_runner(_onnx(network, image, folder)))}
-    found |= _litert(network, image, folder)
-    return found | {"torch.compile": compiled(network)}  # last: it turns the weights to channels last
+    # In a process that has TensorFlow, PyTorch's exporters and compiler crash.
+    subprocess.run([sys.executable, __file__, name, str(side), str(folder)], check=True, stdout=subprocess.DEVNULL)
+    litert = {"litert-torch float32": FLOAT, "litert-torch int8": INT8}
+    runs = {form: LiteModel(folder / file, threads=threads()) for form, file in litert.items()}
+    runs["onnxruntime, torch's file"] = onnx_runner(folder / ONNX)
+    found = {form: _with_channels_first(run) for form, run in runs.items()}
+    return found | {"torch.compile": Compiled(name, folder)}
 
 
-def compiled(network: nn.Module) -> Candidate:
-    """The network through torch.compile, channels last."""
-    fast = torch.compile(network.to(memory_format=torch.channels_last))
-
-    def run(images: np.ndarray) -> Any:
-        # A view: NHWC memory is what torch calls channels last.
-        with torch.inference_mode():
-            return fast(torch.from_numpy(images).permute(0, 3, 1, 2))
-
-    return run
-
-
-def _onnx(network: nn.Module, image: torch.Tensor, folder: Path) -> Path:
-    path = folder / "torch.onnx"
-    torch.onnx.export(network, (image,), str(path), dynamo=True, verbose=False)
-    return path
-
-
-def _litert(network: nn.Module, image: torch.Tensor, folder: Path) -> dict[str, Candidate]:
-    """litert-torch's float32 file, and ai-edge-quantizer's int8 of it."""
+def write_files(name: str, side: int, folder: Path) -> None:
+    """The ONNX file of PyTorch's exporter, litert-torch's float32 file, and ai-edge-quantizer's int8 of that."""
     import litert_torch
     from edge_quantizer import quantized
 
-    from keras_yolo_backbones.litert import LiteModel
+    network = backbone(name)
+    if network is None:
+        raise SystemExit(f"no such network here: {name}")
+    image = torch.rand(1, 3, side, side)
+    with torch.inference_mode():
+        sides = [level.shape[-1] for level in network(image)]
+    if sides != [side // stride for stride in (8, 16, 32)]:
+        raise RuntimeError(f"{name}: sides of the levels are {sides}")
+    torch.onnx.export(network, (image,), str(folder / ONNX), dynamo=True, verbose=False)
+    litert_torch.convert(network, (image,)).export(str(folder / FLOAT))
+    quantized(folder / FLOAT, [image.numpy()], folder / INT8)
 
-    path = folder / "litert-torch.tflite"
-    litert_torch.convert(network, (image,)).export(str(path))
-    int8 = quantized(
-        path, [np.random.default_rng(0).random(tuple(image.shape), np.float32)], folder / "quantizer.tflite"
-    )
-    files = {"litert-torch float32": path, "litert-torch int8": int8}
-    return {form: _with_channels_first(LiteModel(file, threads=threads())) for form, file in files.items()}
+
+class Compiled:
+    """The network through torch.compile, channels last, in a process of its own: it runs the same images again."""
+
+    def __init__(self, name: str, folder: Path) -> None:
+        self._images: np.ndarray | None = None
+        self._file = folder / "images.npy"
+        command = [sys.executable, __file__, name, str(self._file)]
+        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+
+    def __call__(self, images: np.ndarray) -> None:
+        """One run; the first one with these images also sends and compiles."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        if images is not self._images:
+            self._images = images
+            np.save(self._file, images)
+            self._say(b"new\n")
+        self._say(b"run\n")
+
+    def _say(self, word: bytes) -> None:
+        self._process.stdin.write(word)  # type: ignore[union-attr]
+        self._process.stdin.flush()  # type: ignore[union-attr]
+        if not self._process.stdout.readline():  # type: ignore[union-attr]
+            raise RuntimeError("the process that runs torch.compile has ended")
+
+
+def answer(name: str, file: Path) -> None:
+    """The other end of `Compiled`: a line for a line."""
+    network = backbone(name)
+    assert network is not None
+    fast = torch.compile(network.to(memory_format=torch.channels_last))
+    image = torch.zeros(1, 3, 64, 64)
+    with torch.inference_mode():
+        for line in sys.stdin:
+            if line == "new\n":  # NHWC memory is what torch calls channels last
+                image = torch.from_numpy(np.load(file)).permute(0, 3, 1, 2)
+            fast(image)
+            print("done", flush=True)
 
 
 def _with_channels_first(run: Candidate) -> Candidate:
@@ -161,3 +187,10 @@ def _with_channels_first(run: Candidate) -> Candidate:
         return run(kept[id(images)])
 
     return turned
+
+
+if __name__ == "__main__":
+    if len(sys.argv) == 3:
+        answer(sys.argv[1], Path(sys.argv[2]))
+    else:
+        write_files(sys.argv[1], int(sys.argv[2]), Path(sys.argv[3]))
