@@ -1,6 +1,6 @@
 # Everything that a developer does. Needs Python ≥ 3.11, make and the package index; makes its own environment.
-.PHONY: install demo test test-slow test-newest audit lint format bench bench-batches bench-gpu bench-peers devices peers trained trained-peers \
-	hostile fuzz checkpoints int8 parity catalogue site release-check clean
+.PHONY: install demo test test-slow test-newest audit lint format bench bench-batches bench-gpu bench-peers devices \
+	peers trained trained-peers hostile fuzz checkpoints int8 parity catalogue site release-check clean
 .DEFAULT_GOAL := help
 
 VENV ?= .venv
@@ -104,7 +104,8 @@ bench-peers: peers
 	$(VENV)-peers/bin/python zoo/benchmark.py --out bench-peers --parts latency $(ARGS)
 
 trained-peers: peers
-	$(VENV)-peers/bin/python zoo/trained.py --cache $(or $(CACHE),$(error name a folder for the packages: make trained-peers CACHE=dir)) --methods ai-edge-quantizer $(ARGS)
+	$(VENV)-peers/bin/python zoo/trained.py --cache $(or $(CACHE),$(error name a folder for the packages: make trained-peers CACHE=dir)) \
+		--methods ai-edge-quantizer $(ARGS)
 
 devices: $(STAMP)
 	$(BIN)/python tflite/devices.py $(ARGS)

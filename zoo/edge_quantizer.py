@@ -7,6 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
+from keras_yolo_backbones.litert import plain_interpreter
+
 
 def quantized(file: Path, samples: Sequence[np.ndarray], out: Path) -> Path:
     """An int8 file of a float one, by the quantizer's own recipe: 8-bit weights and activations.
@@ -27,7 +29,5 @@ def quantized(file: Path, samples: Sequence[np.ndarray], out: Path) -> Path:
 
 def _signature(file: Path) -> tuple[str, str]:
     """Names of the signature and of its input."""
-    from ai_edge_litert.interpreter import Interpreter
-
-    [(name, names)] = Interpreter(model_path=str(file)).get_signature_list().items()
+    [(name, names)] = plain_interpreter(file).get_signature_list().items()
     return name, names["inputs"][0]

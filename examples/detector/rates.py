@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import difflib
-from fnmatch import fnmatchcase
 
 import keras
+
+from keras_yolo_backbones.graph.select import fits
 
 
 class StageRates(keras.optimizers.AdamW):
@@ -61,4 +62,4 @@ def factor(text: str) -> tuple[str, float]:
 
 def _fits(parts: list[str], name: str) -> bool:
     """Whether one of the layers in a variable's path is called so."""
-    return any(fnmatchcase(part, name) or fnmatchcase(part, f"{name}.*") for part in parts[:-1])
+    return any(fits(part, name) for part in parts[:-1])

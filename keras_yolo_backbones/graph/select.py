@@ -22,8 +22,13 @@ def select(called: Mapping[Node, str], wanted: str, *, argument: str, where: str
     Raises:
         ArgumentError: no name fits; the message has the nearest ones.
     """
-    found = {node for node, name in called.items() if fnmatchcase(name, wanted) or fnmatchcase(name, f"{wanted}.*")}
+    found = {node for node, name in called.items() if fits(name, wanted)}
     if not found:
         near = difflib.get_close_matches(wanted, called.values(), n=3, cutoff=0.5) or list(called.values())[:3]
         raise ArgumentError(f"{argument}: no layer is called {wanted!r}; {where} has {', '.join(near)}, ….")
     return found
+
+
+def fits(name: str, wanted: str) -> bool:
+    """Whether a layer of this name is one of `wanted`, see `select`."""
+    return fnmatchcase(name, wanted) or fnmatchcase(name, f"{wanted}.*")

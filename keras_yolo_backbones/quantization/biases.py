@@ -70,30 +70,28 @@ def _shifts(
     """`mean_shifts`, given how each layer rounds its input, and itself with a rounded kernel."""
     if not forms:
         return {}
-    nodes, rounded = list(forms), list(forms.values())
-    watched = watching(graph, [value for node in nodes for value in (node.inputs[0], Value(node, 0))])
+    count = len(forms)
+    watched = watching(graph, [*(node.inputs[0] for node in forms), *(Value(node, 0) for node in forms)])
 
     @tf.function(autograph=False)
-    def measure(batch: tf.Tensor) -> tuple[list[tf.Tensor], list[tf.Tensor]]:
+    def measure(batch: tf.Tensor) -> list[tf.Tensor]:
         tensors = watched(batch)
-        sources = [
-            tf.reduce_mean(quant(source), 0, keepdims=True)
-            for source, (quant, _) in zip(tensors[::2], rounded, strict=True)
+        sources = [quant(source) for source, (quant, _) in zip(tensors[:count], forms.values(), strict=True)]
+        return [tf.reduce_mean(source, 0, keepdims=True) for source in sources] + [
+            *map(_channel_means, tensors[count:])
         ]
-        return sources, [_channel_means(output) for output in tensors[1::2]]
 
-    totals: list[Any] = []
+    totals: list[Any] = [0.0] * (2 * count)
     for index in range(len(images)):
-        found = tf.nest.flatten(measure(tf.constant(images[index])))
-        totals = [total + value for total, value in zip(totals, found, strict=True)] if totals else found
+        found = measure(tf.constant(images[index]))
+        totals = [total + value for total, value in zip(totals, found, strict=True)]
     means = [total / len(images) for total in totals]
     # A layer is affine: of the mean of its inputs it makes the mean of its outputs, in one call for all images.
-    return {
-        node.layer.name: tuple(float(shift) for shift in (output - _channel_means(layer(source))).numpy())
-        for node, (_, layer), source, output in zip(
-            nodes, rounded, means[: len(nodes)], means[len(nodes) :], strict=True
-        )
-    }
+    shifts = {}
+    for (node, (_, layer)), source, output in zip(forms.items(), means[:count], means[count:], strict=True):
+        shift = output - _channel_means(layer(source))
+        shifts[node.layer.name] = tuple(float(value) for value in shift.numpy())
+    return shifts
 
 
 def _channel_means(tensor: Any) -> Any:
