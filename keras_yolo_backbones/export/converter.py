@@ -13,6 +13,7 @@ import tensorflow as tf
 from keras_yolo_backbones.errors import ExportError
 from keras_yolo_backbones.export.function import deployable, frozen_function, save_signatures
 from keras_yolo_backbones.export.passing import finished
+from keras_yolo_backbones.garbage import old_objects_kept
 from keras_yolo_backbones.graph.upsample import upsampling_as_resize
 from keras_yolo_backbones.litert import Operator
 from keras_yolo_backbones.quantization.calibration import Calibration
@@ -63,7 +64,7 @@ def convert(
         call = frozen_function(upsampling_as_resize(integer_form(model)), spec)
     else:
         call = frozen_function(deployable(model), spec)
-    with scratch() as work:
+    with old_objects_kept(), scratch() as work:
         folder = work / "saved_model"
         save_signatures({"serving_default": call}, folder, holding=model if is_tfmot(model) else None)
         converter = tf.lite.TFLiteConverter.from_saved_model(str(folder))

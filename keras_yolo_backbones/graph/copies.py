@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import keras
@@ -36,6 +37,26 @@ def unbuilt_copy(layer: Any, kind: Any = None, *, config: Any = None, dtype: Any
         ) from error
 
 
+@contextlib.contextmanager
+def undrawn(layer: Any) -> Iterator[None]:
+    """Let the weights that a layer makes in the block be zeros: its own initial values are drawn, which takes time, and
+    those of a copy are then overwritten.
+
+    Args:
+        layer: a layer or operation; its initializers are its own again after the block.
+    """
+    initializers: dict[str, Any] = {}
+    if not getattr(layer, "built", True):
+        initializers = {name: v for name, v in vars(layer).items() if isinstance(v, keras.initializers.Initializer)}
+    for name in initializers:
+        setattr(layer, name, keras.initializers.Zeros())
+    try:
+        yield
+    finally:
+        for name, initializer in initializers.items():
+            setattr(layer, name, initializer)
+
+
 def copied(layer: Any, kind: Any = None, *, weights: Any = None, config: Any = None, **changes: Any) -> Any:
     """A copy of a layer or operation, with the layer's own weights if no others are given.
 
@@ -48,7 +69,8 @@ def copied(layer: Any, kind: Any = None, *, weights: Any = None, config: Any = N
     """
     copy = unbuilt_copy(layer, kind, config=config, **changes)
     if isinstance(layer, keras.Layer) and layer.weights:
-        copy.build([t.shape for t in layer.input] if isinstance(layer.input, list) else layer.input.shape)
+        with undrawn(copy):
+            copy.build([t.shape for t in layer.input] if isinstance(layer.input, list) else layer.input.shape)
         copy.set_weights(layer.get_weights() if weights is None else weights)
     return copy
 

@@ -10,7 +10,7 @@ import keras
 from keras import tree
 
 from keras_yolo_backbones.fragile import maker_of
-from keras_yolo_backbones.graph.copies import OnePerLayer, unbuilt_copy
+from keras_yolo_backbones.graph.copies import OnePerLayer, unbuilt_copy, undrawn
 from keras_yolo_backbones.graph.ir import Graph, Node, Value
 from keras_yolo_backbones.graph.read import read
 from keras_yolo_backbones.provenance import STEM, complete_provenance, provenance_of, write_provenance
@@ -46,7 +46,9 @@ def rebuild(graph: Graph, rule: Rule, *, dtype: str | None = None) -> keras.Mode
         else:
             with _precision_of(node.layer, args):
                 if (results := rule(node, args, kwargs)) is NotImplemented:
-                    results = copy(node)(*args, **kwargs)
+                    layer = copy(node)
+                    with undrawn(layer):
+                        results = layer(*args, **kwargs)
         for index, tensor in enumerate(tree.flatten(results)):
             built[Value(node, index)] = tensor
             made.append((node.layer, maker_of(tensor)))

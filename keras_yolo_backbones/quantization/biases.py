@@ -6,23 +6,21 @@ are measured instead of derived.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_yolo_backbones.graph.copies import copied
 from keras_yolo_backbones.graph.ir import Graph, Node, Value
 from keras_yolo_backbones.graph.read import read
 from keras_yolo_backbones.graph.running import watching
 from keras_yolo_backbones.quantization.apply import planned
 from keras_yolo_backbones.quantization.calibration import Calibration
-from keras_yolo_backbones.quantization.kernels import QUANTIZED
-from keras_yolo_backbones.quantization.layers import FakeQuant
+from keras_yolo_backbones.quantization.kernels import QUANTIZED, fake_quantized
 from keras_yolo_backbones.quantization.lower import tensor_names
-from keras_yolo_backbones.quantization.ranges import Plan
+from keras_yolo_backbones.quantization.ranges import Plan, Range
 
 
 def mean_shifts(graph: Graph, plan: Plan, images: Calibration) -> dict[str, tuple[float, ...]]:
@@ -37,7 +35,8 @@ def mean_shifts(graph: Graph, plan: Plan, images: Calibration) -> dict[str, tupl
         images: that the means are over.
     """
     names = tensor_names(graph)
-    return _shifts(graph, {node: _rounded(node, plan, names) for node in _correctable(graph)}, images)
+    forms = {node: _planned_form(node, plan.range(names[node.inputs[0].node]), plan) for node in _correctable(graph)}
+    return _shifts(graph, forms, images)
 
 
 def correct_kernels(primitive: keras.Model, images: Calibration) -> keras.Model:
@@ -48,7 +47,9 @@ def correct_kernels(primitive: keras.Model, images: Calibration) -> keras.Model:
         images: that the means are over.
     """
     graph = read(primitive)
-    shifts = _shifts(graph, {node: (_as_it_is, _with_rounded_kernel(node)) for node in _correctable(graph)}, images)
+    shifts = _shifts(
+        graph, {node: _Form(None, _rounded(node.layer.get_weights()[0], node)) for node in _correctable(graph)}, images
+    )
     for name, shift in shifts.items():
         kernel, bias = primitive.get_layer(name).get_weights()
         primitive.get_layer(name).set_weights([kernel, bias + np.float32(shift)])
@@ -64,10 +65,29 @@ def _correctable(graph: Graph) -> list[Node]:
     ]
 
 
-def _shifts(
-    graph: Graph, forms: Mapping[Node, tuple[Callable[[Any], Any], keras.Layer]], images: Calibration
-) -> dict[str, tuple[float, ...]]:
-    """`mean_shifts`, given how each layer rounds its input, and itself with a rounded kernel."""
+class _Form(NamedTuple):
+    """A call as an integer file computes it.
+
+    Attributes:
+        range: what the input is rounded to; `None` leaves it as it is.
+        kernel: the rounded kernel.
+    """
+
+    range: Range | None
+    kernel: Any
+
+
+def _planned_form(node: Node, bounds: Range, plan: Plan) -> _Form:
+    return _Form(bounds, _rounded(planned(plan, node.layer)[0], node))
+
+
+def _rounded(kernel: np.ndarray, node: Node) -> Any:
+    _, axes = QUANTIZED[type(node.layer)]
+    return fake_quantized(tf.constant(kernel), axes)
+
+
+def _shifts(graph: Graph, forms: Mapping[Node, _Form], images: Calibration) -> dict[str, tuple[float, ...]]:
+    """`mean_shifts`, given how a file computes each call."""
     if not forms:
         return {}
     count = len(forms)
@@ -76,10 +96,8 @@ def _shifts(
     @tf.function(autograph=False)
     def measure(batch: tf.Tensor) -> list[tf.Tensor]:
         tensors = watched(batch)
-        sources = [quant(source) for source, (quant, _) in zip(tensors[:count], forms.values(), strict=True)]
-        return [tf.reduce_mean(source, 0, keepdims=True) for source in sources] + [
-            *map(_channel_means, tensors[count:])
-        ]
+        sources = [_fake_quantized(tensor, form.range) for tensor, form in zip(tensors, forms.values(), strict=False)]
+        return [*sources, *map(_channel_means, tensors[count:])]
 
     totals: list[Any] = [0.0] * (2 * count)
     for index in range(len(images)):
@@ -88,29 +106,16 @@ def _shifts(
     means = [total / len(images) for total in totals]
     # A layer is affine: of the mean of its inputs it makes the mean of its outputs, in one call for all images.
     shifts = {}
-    for (node, (_, layer)), source, output in zip(forms.items(), means[:count], means[count:], strict=True):
-        shift = output - _channel_means(layer(source))
+    for (node, form), source, output in zip(forms.items(), means[:count], means[count:], strict=True):
+        with keras.StatelessScope(state_mapping=[(node.layer.weights[0], form.kernel)]):
+            shift = output - _channel_means(node.layer(source))
         shifts[node.layer.name] = tuple(float(value) for value in shift.numpy())
     return shifts
 
 
+def _fake_quantized(tensor: tf.Tensor, bounds: Range | None) -> tf.Tensor:
+    return tensor if bounds is None else tf.quantization.fake_quant_with_min_max_args(tensor, *bounds)
+
+
 def _channel_means(tensor: Any) -> Any:
     return tf.reduce_mean(tensor, list(range(len(tensor.shape) - 1)))
-
-
-def _as_it_is(tensor: Any) -> Any:
-    return tensor
-
-
-def _with_rounded_kernel(node: Node) -> keras.Layer:
-    """The layer with a kernel in int8 from the smallest to the largest weight of each channel."""
-    kind, _ = QUANTIZED[type(node.layer)]
-    return copied(node.layer, kind, weights=node.layer.get_weights())
-
-
-def _rounded(node: Node, plan: Plan, names: dict[Node, str]) -> tuple[keras.Layer, keras.Layer]:
-    """The fake quantization of the input of a call, and the layer with a fake-quantized kernel."""
-    kind, _ = QUANTIZED[type(node.layer)]
-    return FakeQuant(*plan.range(names[node.inputs[0].node])), copied(
-        node.layer, kind, weights=planned(plan, node.layer)
-    )

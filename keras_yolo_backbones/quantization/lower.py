@@ -38,8 +38,10 @@ def lower(model: keras.Model, *, checked: bool = True) -> keras.Model:
     """
     model = recast(model, "float32")
     graph = read(fuse(model) if checked else fused_unchecked(model))
-    graph = read(rebuild(graph, _Primitives(graph)))
-    return rebuild(graph, replacing(factors_after_convs(graph)))
+    primitive = rebuild(graph, _Primitives(graph))
+    graph = read(primitive)
+    factors = factors_after_convs(graph)
+    return rebuild(graph, replacing(factors)) if factors else primitive
 
 
 def tensor_names(graph: Graph) -> dict[Node, str]:
