@@ -62,7 +62,7 @@ def main() -> None:
         "onnx": onnx_runner(onnx.path),
     }
     with working(console, "measuring latency, all in turns", timings):
-        latency = measure(runners, model, rounds=7, yardstick=False)
+        latency = measure(runners, model, rounds=5, yardstick=False)
 
     levels = [level.name for level in kyb.pyramid(model)]
     file = Column("file", overflow="fold")

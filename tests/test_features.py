@@ -247,6 +247,20 @@ def test_an_image_that_only_python_reads_stays_in_its_place(made, small, folder,
         assert (tmp_path / name).read_bytes() == (made[0] / name).read_bytes()
 
 
+def test_nothing_waits_for_tuning_at_the_end(small, folder, tmp_path, monkeypatch):
+    """The thread that tunes a dataset can make its end wait for seconds; here it is off."""
+    seen = []
+    original = tf.data.Dataset.as_numpy_iterator
+
+    def recorded(self):
+        seen.append(self.options().autotune.enabled)
+        return original(self)
+
+    monkeypatch.setattr(tf.data.Dataset, "as_numpy_iterator", recorded)
+    kyb.extract_features(small, folder, tmp_path, shard_size=13, batch_size=4)
+    assert seen == [False]
+
+
 def test_bad_arguments(small, folder, tmp_path):
     for arguments, message in (
         ((folder / "nothing*.jpg", {}), "no images in"),

@@ -15,7 +15,8 @@ PACKAGE = "keras_yolo_backbones"
 FLOORS = (
     ("errors", "version", "quiet"),
     (
-        *("arena", "arguments", "catalogue", "child", "extras", "files", "fragile", "images", "known_memory"),
+        *("arena", "arguments", "catalogue", "child", "datasets", "extras", "files", "fragile", "garbage"),
+        *("images", "known_memory"),
         *("letterboxes", "levels", "limited", "litert"),
         *("marks", "multiples", "orientation", "pixel_limit", "preprocessing", "progress", "provenance"),
         *("sides", "strangers", "webp", "work_folders"),

@@ -12,6 +12,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from keras_yolo_backbones.datasets import elements
 from keras_yolo_backbones.errors import ArgumentError
 from keras_yolo_backbones.export.function import frozen_function
 from keras_yolo_backbones.export.tf_serving.operators import fusable
@@ -78,7 +79,7 @@ class Extractor:
         outputs = named_outputs(model)
         if channels != 3 or any(len(tensor.shape) != 4 for tensor in outputs.values()):
             raise ArgumentError(f"model {model.name!r}: expected RGB images in and feature maps out.")
-        self.max_pixels, self.reduced_decoding = max_pixels, reduced_decoding
+        self.max_pixels = max_pixels
         self.batch_size, self.channels = batch_size, {name: tensor.shape[-1] for name, tensor in outputs.items()}
         shape = (batch_size, self.height, self.width, 3)
         call = frozen_function(fusable(fuse(model)), tf.TensorSpec(shape, tf.float32, name=images.name))
@@ -88,7 +89,13 @@ class Extractor:
         def network(pixels: tf.Tensor) -> dict[str, tf.Tensor]:
             return {name: reduce(tensor, (1, 2)) for name, tensor in call(prepared(pixels)).items()}
 
-        self.network = network
+        @tf.function(input_signature=[tf.TensorSpec((), tf.int64), tf.TensorSpec((), tf.string)], autograph=False)
+        def read(index: tf.Tensor, file: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+            frame = (self.height, self.width)
+            pixels = decode(tf.io.read_file(file), max_pixels, frame=frame if reduced_decoding else None)
+            return index, fitted(pixels, *frame, self.padding)[0]
+
+        self.network, self._read = network, read
 
     def run(self, job: Job, shards: Sequence[int], progress: Progress = lambda _: None) -> Iterator[Done]:
         """Make shards in turn; yields each when it is on the disk.
@@ -154,19 +161,12 @@ class Extractor:
 
     def _decoded(self, files: list[str]) -> Iterator[tuple[int, np.ndarray]]:
         """Index and pixels of every image that tf.data can decode, in order; the others are left out."""
-
-        @tf.autograph.experimental.do_not_convert
-        def read(index: tf.Tensor, file: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-            frame = (self.height, self.width)
-            pixels = decode(tf.io.read_file(file), self.max_pixels, frame=frame if self.reduced_decoding else None)
-            return index, fitted(pixels, *frame, self.padding)[0]
-
         threads = os.cpu_count() or 1
         # Folders and pipes are not opened: reading a pipe may never end.
         names = [os.fsencode(file) if os.path.isfile(file) else b"" for file in files]
         dataset = tf.data.Dataset.from_tensor_slices(names).enumerate()
-        dataset = dataset.map(read, num_parallel_calls=threads, deterministic=True).ignore_errors()
-        return dataset.prefetch(2 * self.batch_size).as_numpy_iterator()
+        dataset = dataset.map(self._read, num_parallel_calls=threads, deterministic=True).ignore_errors()
+        return elements(dataset.prefetch(2 * self.batch_size))
 
     def _second_try(self, file: str) -> np.ndarray | str:
         """An image that tf.data gave no pixels for, read in Python: its pixels after all, or the reason."""

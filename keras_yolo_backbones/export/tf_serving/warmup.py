@@ -15,6 +15,7 @@ import numpy as np
 import tensorflow as tf
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 
+from keras_yolo_backbones.datasets import elements
 from keras_yolo_backbones.errors import ExportError
 from keras_yolo_backbones.export.tf_serving.session import ServingSession
 from keras_yolo_backbones.graph.signature import ImageInput
@@ -105,7 +106,7 @@ def replay_warmup(session: ServingSession, folder: Path) -> int:
 
 def read_warmup(folder: Path) -> Iterator[Request]:
     """The warm-up requests of a version folder."""
-    for record in tf.data.TFRecordDataset(str(folder / WARMUP)).as_numpy_iterator():
+    for record in elements(tf.data.TFRecordDataset(str(folder / WARMUP))):
         request = _message("PredictionLog").FromString(record).predict_log.request
         tensors = {pair.key: type(tf.make_tensor_proto(0)).FromString(pair.value) for pair in request.inputs}
         yield Request(request.model_spec.signature_name, tensors)
