@@ -42,7 +42,8 @@ def agreement(reference: np.ndarray, candidate: np.ndarray) -> Agreement:
     whole, given = reference.ravel(), candidate.ravel()
     with np.errstate(all="ignore"):
         for start in range(0, whole.size, _PART):
-            a, b = (array[start : start + _PART].astype(np.float64) for array in (whole, given))
+            a: np.ndarray = whole[start : start + _PART].astype(np.float64)
+            b: np.ndarray = given[start : start + _PART].astype(np.float64)
             difference = a - b
             error, largest = max(error, np.abs(difference).max()), max(largest, np.abs(a).max())
             signal, other, both, noise = signal + a @ a, other + b @ b, both + a @ b, noise + difference @ difference
