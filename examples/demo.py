@@ -51,7 +51,8 @@ def main() -> None:
     with working(console, f"TFLite, int8, calibrated on {len(photographs)} photographs", timings):
         tflite = kyb.export_tflite(model, args.out / f"{name}.tflite", precision="int8", calibration=photographs)
     with working(console, "SavedModel", timings):
-        saved_model = kyb.export_saved_model(model, args.out / "serving" / name)
+        # A laptop's server: batches of 32, the largest by default, would take 4 GB to warm up.
+        saved_model = kyb.export_saved_model(model, args.out / "serving" / name, batch_sizes=(1, 8))
     with working(console, "ONNX", timings):
         onnx = kyb.export_onnx(model, args.out / f"{name}.onnx")
 

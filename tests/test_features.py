@@ -371,11 +371,11 @@ def test_throughput_is_that_of_the_model(photographs, tmp_path):
         begin = time.perf_counter()
         bare_loop(extractor, 16)
         middle = time.perf_counter()
-        job = module.make_job(images, tmp_path, 128 + attempt)
+        out = tmp_path / f"out{attempt}"
+        out.mkdir()
+        job = module.make_job(images, out, 128)  # whole batches
         list(extractor.run(job, job.shards))
         ratios.append((middle - begin) / (time.perf_counter() - middle))
-        for file in tmp_path.glob("*.parquet"):
-            file.unlink()
     print(f"throughput relative to the bare model loop: {', '.join(f'{ratio:.2f}' for ratio in ratios)}")
     assert max(ratios) > 0.8
 

@@ -24,6 +24,7 @@ from typing import Any
 from benchmark_report import REFERENCE, draw, report
 from peers import peers
 from rich.console import Console
+from throughput import ROUNDS, shares
 
 from keras_yolo_backbones.benchmark import (
     deployed,
@@ -82,8 +83,8 @@ def main() -> None:
                 results["latency"][name] = latencies(name, args.image_size, args.rounds)
     if "features" in args.parts:
         for name in [name for name in args.models if ":" not in name]:
-            with working(console, f"features of many files with {name}, {THROUGHPUT_ROUNDS} rounds"):
-                results["features"][name] = throughput(name, args.image_size)
+            with working(console, f"features of many files with {name}, {ROUNDS} rounds"):
+                results["features"][name] = shares(name, args.image_size)
     report(console, results)
     (args.out / "benchmark.json").write_text(json.dumps(results, indent=2) + "\n")
     console.print(args.out / "benchmark.json")
@@ -131,59 +132,6 @@ def latencies(name: str, side: int, rounds: int) -> dict[str, dict[str, float]]:
         forms |= {form: saved_model_runner(path) for form, path in others.items()}
         found = measure(forms, model, reference=REFERENCE, rounds=rounds)
     return {form: latency._asdict() for form, latency in found.items()}
-
-
-def throughput(name: str, side: int) -> dict[str, float]:
-    """Images a second of `extract_features` as a share of those of the bare model loop, in turns.
-
-    The files are JPEGs of real photographs that fill the network's frame ("fitting"), and the same with sides four
-    times as long ("large"), which are scaled; "reduced" is large files by `reduced_decoding`.
-    """
-    import keras_yolo_backbones as kyb
-    from keras_yolo_backbones.features.extract import Extractor, bare_loop
-    from keras_yolo_backbones.features.job import make_job
-
-    model = trained_like(kyb.create(name, input_shape=(side, side, 3), levels=("P5",)))
-    plain = Extractor(model, batch_size=BATCH)
-    extractors = {
-        "fitting": plain,
-        "large": plain,
-        "reduced": Extractor(model, batch_size=BATCH, reduced_decoding=True),
-    }
-    ratios: dict[str, list[float]] = {kind: [] for kind in extractors}
-    with tempfile.TemporaryDirectory() as folder:
-        for kind, scale in (("fitting", 1), ("large", 4)):
-            write_photographs(Path(folder) / kind, side * scale, BATCH * BATCHES)
-        for extractor in extractors.values():
-            bare_loop(extractor, 1)
-        folders = {kind: Path(folder) / ("fitting" if kind == "fitting" else "large") for kind in extractors}
-        for attempt in range(THROUGHPUT_ROUNDS):
-            for kind, found in ratios.items():
-                out = Path(folder) / f"{kind}-{attempt}"
-                out.mkdir()
-                job, extractor = make_job(folders[kind], out, BATCH * BATCHES), extractors[kind]
-                start = time.perf_counter()
-                bare_loop(extractor, BATCHES)
-                middle = time.perf_counter()
-                list(extractor.run(job, job.shards))
-                found.append((middle - start) / (time.perf_counter() - middle))
-    return {kind: statistics.median(found) for kind, found in ratios.items()}
-
-
-BATCH, BATCHES, THROUGHPUT_ROUNDS = 16, 8, 5
-
-
-def write_photographs(folder: Path, side: int, count: int) -> None:
-    """JPEG files of scikit-learn's photographs, scaled to (side, side), each a little different."""
-    import numpy as np
-    import tensorflow as tf
-    from sklearn.datasets import load_sample_images
-
-    folder.mkdir()
-    frames = [tf.image.resize(image, (side, side)).numpy() for image in load_sample_images().images]
-    for index in range(count):
-        pixels = np.roll(frames[index % len(frames)], index, axis=1).astype(np.uint8)
-        (folder / f"{index}.jpg").write_bytes(tf.io.encode_jpeg(pixels).numpy())
 
 
 def processor() -> str:

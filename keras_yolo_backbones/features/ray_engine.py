@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -42,18 +43,21 @@ def run_on_ray(
 ) -> Iterator[Done]:
     """Make the pending shards on a Ray cluster; the arguments are those of `extract_features`."""
     try:
-        import ray
+        import ray.data
     except ImportError:
         raise ArgumentError(f"engine='ray' needs Ray: {how_to_install('scale')}.") from None
     if not pending:
         return
     if not ray.is_initialized():
-        ray.init(log_to_driver=False)
+        ray.init(log_to_driver=False, logging_level=logging.ERROR)
+        logging.getLogger("ray.data").setLevel(logging.ERROR)
     shared = dataclasses.replace(job, root=job.root.resolve(), out=job.out.resolve())
     shards = ray.data.from_items([{"shard": shard} for shard in pending], override_num_blocks=len(pending))
+    shards.context.enable_progress_bars = False  # the caller's tells the images
     arguments = {"model": _saved(model), "job": shared}
     maker: Any = ShardMaker
-    for row in shards.map(maker, fn_constructor_kwargs=arguments, concurrency=workers).iter_rows():
+    actors = ray.data.ActorPoolStrategy(size=workers)
+    for row in shards.map(maker, fn_constructor_kwargs=arguments, compute=actors).iter_rows():
         done = Done(**row)
         progress(done.images + done.errors)
         yield done
