@@ -7,6 +7,7 @@ import dataclasses
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from quantized import small
 
 import keras_yolo_backbones as kyb
@@ -16,7 +17,7 @@ from keras_yolo_backbones.graph.running import run
 from keras_yolo_backbones.quantization.apply import planned
 from keras_yolo_backbones.quantization.biases import correct_kernels, mean_shifts
 from keras_yolo_backbones.quantization.calibration import calibration_images
-from keras_yolo_backbones.quantization.choosing import BINS, Member, least_error, watch
+from keras_yolo_backbones.quantization.choosing import BINS, Member, binned, least_error, watch
 from keras_yolo_backbones.quantization.guard import better, contrast
 from keras_yolo_backbones.quantization.lower import lower
 from keras_yolo_backbones.quantization.observe import kernel_limits
@@ -91,6 +92,22 @@ def test_clipping_counts_as_much_as_its_errors_add_up():
     apart, together = (Member(lambda x: x, squares, np.float32(squares)[None] * slope) for slope in (1e-3, 10.0))
     assert least_error([apart], (0.0, 10.0))[1] < 2
     assert least_error([together], (0.0, 10.0))[1] > 9
+
+
+@pytest.mark.parametrize("low", [0.0, -1.0])
+def test_each_value_counts_in_its_bin(low):
+    random = np.random.default_rng(0)
+    values, slopes = random.uniform(low, 3.0, (5, 40, 100)).astype(np.float32), random.standard_normal((5, 40, 100))
+    values.flat[:2] = low, 3.0  # the ends are inside
+    found = binned(tf.constant(values), tf.constant(slopes, tf.float32), (low, 3.0)).numpy()
+    place = (values.astype(np.float64) - low) / (3.0 - low) * BINS
+    far_from_edges = np.abs(place - np.rint(place)) > 1e-3
+    assert far_from_edges.mean() > 0.99
+    wanted = [
+        np.bincount(np.minimum(place.astype(int), BINS - 1).ravel(), w.ravel(), BINS) for w in (slopes**2, slopes)
+    ]
+    assert np.abs(found.sum(1) - np.sum(wanted, 1)).max() < 1e-2
+    assert np.mean(np.abs(found - wanted) > 1e-4) < 0.02
 
 
 def test_dark_images_do_not_narrow_ranges(photographs):

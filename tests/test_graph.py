@@ -174,3 +174,29 @@ def test_upsampling_that_is_no_repeat_stays():
     images = keras.Input((None, None, 3))
     open_size = keras.Model(images, keras.layers.UpSampling2D(2, name="up")(images))
     assert isinstance(upsampling_as_resize(open_size).get_layer("up"), keras.layers.UpSampling2D)
+
+
+@keras.saving.register_keras_serializable("tests")
+class Counted(keras.initializers.Initializer):
+    """Ones, and how often they were drawn."""
+
+    drawn = 0
+
+    def __call__(self, shape, dtype=None):
+        Counted.drawn += 1
+        return ops.ones(shape, dtype)
+
+    def get_config(self):
+        return {}
+
+
+def test_copies_keep_their_initializers_and_draw_nothing():
+    images = keras.Input((8, 8, 3))
+    model = keras.Model(images, keras.layers.Conv2D(2, 3, kernel_initializer=Counted(), name="conv")(images))
+    model.get_layer("conv").set_weights([np.full((3, 3, 3, 2), 5.0), np.full(2, 7.0)])
+    before = Counted.drawn
+    copy = rebuild(read(model), keep).get_layer("conv")
+    assert Counted.drawn == before == 1
+    assert isinstance(copy.kernel_initializer, Counted)
+    assert copy.get_config() == model.get_layer("conv").get_config()
+    assert [np.unique(weight).tolist() for weight in copy.get_weights()] == [[5.0], [7.0]]

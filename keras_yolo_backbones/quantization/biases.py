@@ -96,8 +96,11 @@ def _shifts(graph: Graph, forms: Mapping[Node, _Form], images: Calibration) -> d
     @tf.function(autograph=False)
     def measure(batch: tf.Tensor) -> list[tf.Tensor]:
         tensors = watched(batch)
-        sources = [_fake_quantized(tensor, form.range) for tensor, form in zip(tensors, forms.values(), strict=False)]
-        return [*sources, *map(_channel_means, tensors[count:])]
+        sources = zip(tensors[:count], forms.values(), strict=True)
+        return [
+            *(_fake_quantized(tensor, form.range) for tensor, form in sources),
+            *(_channel_means(tensor) for tensor in tensors[count:]),
+        ]
 
     totals: list[Any] = [0.0] * (2 * count)
     for index in range(len(images)):

@@ -109,7 +109,7 @@ class Weighed:
             ends = tensors[first:second]
             slopes = tape.gradient(combined, ends, unconnected_gradients=tf.UnconnectedGradients.ZERO)
             slopes = [tf.where(tf.math.is_finite(slope), slope, 0.0) for slope in slopes]
-            rows = [_weighed(tensors[i], slopes[i], bounds[i]) for i in range(len(watched))]
+            rows = [binned(tensors[i], slopes[i], bounds[i]) for i in range(len(watched))]
             axes = [list(range(len(tensor.shape) - 1)) for tensor in tensors[second:third]]
             powers = [
                 tf.reduce_mean(tf.square(tensor), axis)
@@ -136,7 +136,7 @@ def _random_sum(tensor: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
     return tf.reduce_sum(tensor * signs) / tf.sqrt(power)
 
 
-def _weighed(tensor: tf.Tensor, slopes: tf.Tensor, bounds: Range) -> tf.Tensor:
+def binned(tensor: tf.Tensor, slopes: tf.Tensor, bounds: Range) -> tf.Tensor:
     """(2, BINS): the sums of squared slopes and of slopes of the values in each bin."""
     low, high = bounds
     place = (tensor - low if low else tensor) * (BINS / (high - low))
