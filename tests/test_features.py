@@ -261,6 +261,21 @@ def test_nothing_waits_for_tuning_at_the_end(small, folder, tmp_path, monkeypatc
     assert seen == [False]
 
 
+def test_the_reader_is_not_rewritten_by_autograph(small, folder, tmp_path, monkeypatch):
+    from tensorflow.python.autograph.pyct import loader
+
+    written = []
+    original = loader.load_source
+
+    def recorded(*args, **options):
+        written.append(args)
+        return original(*args, **options)
+
+    monkeypatch.setattr(loader, "load_source", recorded)
+    kyb.extract_features(small, folder, tmp_path, shard_size=13, batch_size=4)
+    assert written == []
+
+
 def test_bad_arguments(small, folder, tmp_path):
     for arguments, message in (
         ((folder / "nothing*.jpg", {}), "no images in"),
