@@ -56,8 +56,9 @@ def shares(name: str, side: int) -> dict[str, float]:
 def rounds(name: str, side: int) -> dict[str, list[float]]:
     """Images a second as a share of those of the bare model loop, round by round, in jobs of 128 images.
 
-    Starting a job takes some 0.3 s, which counts. The files are JPEGs of real photographs that fill the network's frame ("fitting"), and the same with sides four
-    times as long ("large"), which are scaled; "reduced" is large files by `reduced_decoding`.
+    Starting a job takes some 0.3 s, which counts. The files are JPEGs of real photographs that fill the network's frame
+    ("fitting"), and the same with sides four times as long ("large"), which are scaled; "reduced" is large files by
+    `reduced_decoding`.
     """
     from keras_yolo_backbones.features.extract import Extractor, bare_loop
     from keras_yolo_backbones.features.job import make_job
