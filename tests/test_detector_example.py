@@ -21,6 +21,7 @@ from keras_yolo_backbones.export.tf_serving.session import ServingSession
 from keras_yolo_backbones.graph.running import run
 
 MODULES = (
+    "begun",
     "boxes",
     "data",
     "detect",
@@ -367,8 +368,23 @@ def test_the_table_has_a_row_for_each_backbone_and_measures_none_twice(example, 
     assert lines[3] == "| v5-n | 1,000 | 50.2 | 41.0 | 45.0 | 10 | 0.2 |"
     assert lines[-1].endswith("--backbones v8-n v5-n`")
     monkeypatch.setattr(sys, "argv", ["table.py", *options, "--rate", "0.1"])
-    with pytest.raises(SystemExit, match=r"v8-n: was begun with other options, .*; pass another --out\.$"):
+    with pytest.raises(SystemExit, match=r"v8-n: was begun with other options, options --epochs 0 14 2; pass another"):
         example["table"].main()
+
+
+def test_training_goes_on_only_with_the_options_that_it_was_begun_with(example, tmp_path, monkeypatch):
+    for name in ("train", "test"):
+        example["digits"].write(tmp_path / name, example["digits"].make_digits(1, seed=0, training=True))
+    options = ["--width", "0.125", "--out", str(tmp_path / "out")]
+    noted = vars(example["train"].parser().parse_args([str(tmp_path), *options]))
+    changed = noted | {"backbone": "v5-n", "rate": 0.1, "epochs": (0, 1, 0)}
+    example["begun"].go_on(tmp_path / "out", "options.json", changed)
+    content = (tmp_path / "out" / "options.json").read_bytes()
+    monkeypatch.setattr(sys, "argv", ["train.py", str(tmp_path), *options])
+    with pytest.raises(SystemExit, match=r"out: was begun with other options, backbone v5-n, rate 0\.1; pass another"):
+        example["train"].main()
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["options.json"]
+    assert (tmp_path / "out" / "options.json").read_bytes() == content
 
 
 @pytest.mark.slow

@@ -17,6 +17,8 @@ import sys
 import time
 from pathlib import Path
 
+from begun import go_on
+
 HEADER = "| backbone | parameters | mAP float | int8 (PTQ) | int8 (QAT with labels) | kB of int8 | minutes |"
 QUICK = ("--epochs", "0", "14", "2")
 """Without weights to start from, a frozen backbone is no stage of its own."""
@@ -47,14 +49,8 @@ def digits(folder: Path) -> Path:
 
 def measured(task: Path, backbone: str, out: Path, options: list[str]) -> dict:
     """What train.py measures, in a process of its own."""
-    file, begun = out / "measured.json", out / "options.txt"
-    wanted = " ".join([str(task), *options])
-    out.mkdir(parents=True, exist_ok=True)
-    if begun.exists() and begun.read_text(encoding="utf-8") != wanted:
-        raise SystemExit(
-            f"{out}: was begun with other options, {begun.read_text(encoding='utf-8')}; pass another --out."
-        )
-    begun.write_text(wanted, encoding="utf-8")
+    go_on(out, "table.json", {"--task": task, "options": " ".join(options)})
+    file = out / "measured.json"
     if not file.exists():
         command = [sys.executable, Path(__file__).with_name("train.py"), task, *options]
         if subprocess.run([*command, "--backbone", backbone, "--out", out], check=False).returncode:
