@@ -26,6 +26,7 @@ from keras_yolo_backbones.export.tf_serving import warmup
 from keras_yolo_backbones.export.tf_serving.server import XLA_FLAGS
 from keras_yolo_backbones.export.tf_serving.session import ServingSession
 from keras_yolo_backbones.export.tf_serving.signatures import SIGNATURES, letterboxed
+from keras_yolo_backbones.export.tf_serving.versions import versions
 from keras_yolo_backbones.letterboxes import letterbox
 
 LEVELS = {"P3": (8, 8, 64), "P4": (4, 4, 128), "P5": (2, 2, 256)}
@@ -369,13 +370,14 @@ EXPORTER = """
     import os, signal, sys, time
     import keras_yolo_backbones as kyb
     from keras_yolo_backbones.export.tf_serving import saved_model as module
+    from keras_yolo_backbones.export.tf_serving.versions import versions
     model = kyb.v8("n", input_shape=(32, 32, 3))
     {hook}
     print("ready", flush=True)
     while True:
         done = kyb.export_saved_model(model, sys.argv[1], signatures=["serving_default"], batch_sizes=(1,))
         print(done.path.name, flush=True)
-        if len(sys.argv) > 2 and len(module.versions(module.check_directory(sys.argv[1]))) >= int(sys.argv[2]):
+        if len(sys.argv) > 2 and len(versions(module.check_directory(sys.argv[1]))) >= int(sys.argv[2]):
             break
 """
 
@@ -389,7 +391,7 @@ def exporter(folder, *arguments, hook=""):
 
 def check_whole(folder, known=()):
     """Every version in the folder loads and runs, but those that are known to; returns all of them."""
-    found = module.versions(folder)
+    found = versions(folder)
     for version in sorted(set(found) - set(known)):
         assert json.loads((folder / str(version) / "manifest.json").read_text())["model"] == "v8-n"
         with ServingSession(folder / str(version)) as session:

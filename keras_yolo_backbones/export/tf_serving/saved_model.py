@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -24,8 +23,9 @@ from keras_yolo_backbones.export.tf_serving.session import ServingSession
 from keras_yolo_backbones.export.tf_serving.signature_check import CHECKED_ON, check_signatures
 from keras_yolo_backbones.export.tf_serving.signatures import build_signatures, choose, choose_detection
 from keras_yolo_backbones.export.tf_serving.stable import stabilize
+from keras_yolo_backbones.export.tf_serving.versions import check_version, publish
 from keras_yolo_backbones.export.tf_serving.warmup import MOST_RECORDS, replay_warmup, write_warmup
-from keras_yolo_backbones.files import check_directory, publish_folder
+from keras_yolo_backbones.files import check_directory
 from keras_yolo_backbones.graph.agreement import Agreement
 from keras_yolo_backbones.graph.fuse import fuse
 from keras_yolo_backbones.graph.rewrite import recast
@@ -39,8 +39,6 @@ from keras_yolo_backbones.work_folders import scratch
 MANIFEST = "manifest.json"
 PRECISIONS = {"float32": "float32", "bfloat16": "mixed_bfloat16", "float16": "mixed_float16"}
 BATCH_SIZES = (1, 8, 32)
-HIGHEST = 2**63 - 1
-"""The highest version that TF Serving can read."""
 
 
 def export_saved_model(
@@ -104,7 +102,7 @@ def export_saved_model(
         raise ArgumentError(f"max_pixels {max_pixels!r}: expected a positive integer.")
     folder = check_directory(directory)
     check_server_files(folder, xla=xla)
-    _check_version(folder, version)
+    check_version(folder, version)
     with step("folding"):
         served = fuse(model) if fused else model
         if precision is not None:
@@ -143,7 +141,7 @@ def export_saved_model(
             )
         manifest["sha256"]["file"] = file_digest(temporary / "saved_model.pb")
         write_manifest(manifest, temporary / MANIFEST)
-        target = _publish(temporary, folder, version)
+        target = publish(temporary, folder, version)
         write_server_files(folder, sizes, xla=compiled)
     return Artifact(target, manifest)
 
@@ -154,12 +152,6 @@ def run_in_session(
     """Load a version folder as TF Serving does, and call a signature once."""
     with ServingSession(folder) as session:
         return session.run(inputs, signature)
-
-
-def versions(folder: Path) -> list[int]:
-    """The versions in a model's folder, ascending: folders whose names TF Serving reads as a number of 64 bits."""
-    names = [entry.name for entry in folder.iterdir() if re.fullmatch("[0-9]+", entry.name) and entry.is_dir()]
-    return sorted(version for version in map(int, names) if version <= HIGHEST)
 
 
 def _sized(images: ImageInput, image_size: int | tuple[int, int] | None) -> ImageInput:
@@ -173,40 +165,6 @@ def _batch_sizes(sizes: Sequence[int], signatures: int) -> tuple[int, ...]:
     if len(chosen) * signatures > MOST_RECORDS:
         raise ArgumentError(f"{len(chosen)} batch_sizes: TF Serving takes at most {MOST_RECORDS} warm-up requests.")
     return chosen
-
-
-def _check_version(folder: Path, version: int | None) -> None:
-    if version is None:
-        _next(folder)
-        return
-    if not isinstance(version, int) or isinstance(version, bool) or not 0 < version <= HIGHEST:
-        raise ArgumentError(f"version {version!r}: expected a positive integer.")
-    if version in versions(folder):
-        raise _taken(folder, version)
-
-
-def _taken(folder: Path, version: int) -> ArgumentError:
-    return ArgumentError(
-        f"version {version} of {folder} exists already, and versions never change; leave it out for the next one."
-    )
-
-
-def _next(folder: Path) -> int:
-    """One more than the highest version that is there."""
-    highest = max(versions(folder), default=0)
-    if highest == HIGHEST:
-        raise ArgumentError(f"{folder} has the version {HIGHEST}, the highest of all; name a free one: version=….")
-    return highest + 1
-
-
-def _publish(temporary: Path, folder: Path, version: int | None) -> Path:
-    """Rename the finished folder to its version: the next free one, if none was asked for."""
-    while True:
-        target = folder / str(version or _next(folder))
-        if publish_folder(temporary, target):
-            return target
-        if version is not None:
-            raise _taken(folder, version)
 
 
 def _bound(model: keras.Model) -> float:
