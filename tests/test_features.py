@@ -306,8 +306,8 @@ def weights(tmp_path_factory):
 def test_the_command(folder, weights, tmp_path, capsys):
     assert main(command(folder, tmp_path / "out", weights, "--shard-size", "10")) == 0
     said = " ".join(capsys.readouterr().out.split())
-    assert said.startswith("23 images in 3 shards (")
-    assert said.endswith("0 shards were there; 3 images could not be read, see errors-*.parquet")
+    assert said.startswith("shards written: 3, with 23 images (")
+    assert said.endswith("there already: 0; images that could not be read: 3, see errors-*.parquet")
     features, errors = rows(tmp_path / "out")
     assert (len(features), len(errors)) == (23, 3)
     assert all(len(row["P5"]) == 256 for row in features.values())

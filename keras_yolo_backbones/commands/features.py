@@ -71,9 +71,9 @@ def run(args: argparse.Namespace, console: Console) -> int:
         print_json(summary._asdict())
         return 0
     rate = (summary.images + summary.errors) / max(1e-9, time.monotonic() - start)
-    unreadable = f"{summary.errors} images could not be read" + (", see errors-*.parquet" if summary.errors else "")
+    unreadable = f"{summary.errors}" + (", see errors-*.parquet" if summary.errors else "")
     Console().print(
-        f"{summary.images} images in {summary.shards} shards ({rate:.1f} images/s), {summary.skipped} shards were "
-        f"there; {unreadable}"
+        f"shards written: {summary.shards}, with {summary.images} images ({rate:.1f} images/s); "
+        f"there already: {summary.skipped}; images that could not be read: {unreadable}"
     )
     return 0

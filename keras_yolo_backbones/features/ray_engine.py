@@ -56,7 +56,7 @@ def run_on_ray(
     shards.context.enable_progress_bars = False  # the caller's tells the images
     arguments = {"model": _saved(model), "job": shared}
     maker: Any = ShardMaker
-    actors = ray.data.ActorPoolStrategy(size=workers)
+    actors = ray.data.ActorPoolStrategy(size=min(workers, len(pending)))
     for row in shards.map(maker, fn_constructor_kwargs=arguments, compute=actors).iter_rows():
         done = Done(**row)
         progress(done.images + done.errors)
