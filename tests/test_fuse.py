@@ -125,3 +125,27 @@ def test_rounding_that_a_network_amplifies_is_no_error():
     model = disturbed(kyb.v12("n", activation="relu6", input_shape=(None, None, 3)))
     fused = kyb.fuse(model)
     assert not any(isinstance(layer, (L.BatchNormalization, L.Rescaling)) for layer in fused.layers)
+
+
+class Seen(L.Layer):
+    """What it is called on; remembers the sizes."""
+
+    sizes: list = []  # noqa: RUF012
+
+    def call(self, x):
+        if hasattr(x, "numpy"):  # it is no symbol
+            Seen.sizes.append(tuple(x.shape[1:3]))
+        return x
+
+
+@pytest.mark.parametrize(("fixed", "seen"), [(False, {(128, 128)}), (True, {(128, 128), (256, 192)})])
+def test_models_of_large_images_are_checked_on_small_ones(fixed, seen):
+    """Where layers allow it: a reshape to all pixels does not."""
+    images = keras.Input((256, 192, 3))
+    x = L.BatchNormalization()(L.Conv2D(4, 3, padding="same")(Seen()(images)))
+    model = randomized(keras.Model(images, L.Reshape((256 * 192, 4))(x) if fixed else x))
+    Seen.sizes.clear()
+    fused = kyb.fuse(model)
+    assert set(Seen.sizes) == seen
+    values = np.random.default_rng(0).random((1, 256, 192, 3), np.float32)
+    assert relative_error(fused.predict_on_batch(values), model.predict_on_batch(values)) < 1e-5
