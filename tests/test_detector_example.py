@@ -385,6 +385,10 @@ def test_training_goes_on_only_with_the_options_that_it_was_begun_with(example, 
         example["train"].main()
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["options.json"]
     assert (tmp_path / "out" / "options.json").read_bytes() == content
+    for damaged in ("{", "7"):
+        (tmp_path / "out" / "options.json").write_text(damaged)
+        with pytest.raises(SystemExit, match=r"options\.json is damaged: delete it to go on there, or pass another"):
+            example["begun"].go_on(tmp_path / "out", "options.json", noted)
 
 
 @pytest.mark.slow

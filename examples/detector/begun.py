@@ -15,11 +15,15 @@ def go_on(folder: Path, file: str, options: dict[str, object]) -> None:
         options: what must not change between runs.
 
     Raises:
-        SystemExit: the folder was begun with other options; they are named, and it is left as it was.
+        SystemExit: the folder was begun with other options; they are named, and it is left as it was. Or the note is
+            damaged.
     """
     note = folder / file
     wanted = {name: str(value) for name, value in options.items()}
-    before = json.loads(note.read_text(encoding="utf-8")) if note.exists() else wanted
+    try:
+        before = dict(json.loads(note.read_text(encoding="utf-8"))) if note.exists() else wanted
+    except (TypeError, ValueError):
+        raise SystemExit(f"{note} is damaged: delete it to go on there, or pass another --out.") from None
     if changed := [f"{name} {before.get(name)}" for name in wanted if before.get(name) != wanted[name]]:
         raise SystemExit(f"{folder}: was begun with other options, {', '.join(changed)}; pass another --out.")
     folder.mkdir(parents=True, exist_ok=True)
