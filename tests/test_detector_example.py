@@ -377,7 +377,8 @@ def test_training_goes_on_only_with_the_options_that_it_was_begun_with(example, 
         example["digits"].write(tmp_path / name, example["digits"].make_digits(1, seed=0, training=True))
     options = ["--width", "0.125", "--out", str(tmp_path / "out")]
     noted = vars(example["train"].parser().parse_args([str(tmp_path), *options]))
-    changed = noted | {"backbone": "v5-n", "rate": 0.1, "epochs": (0, 1, 0)}
+    noted = {name: value for name, value in noted.items() if name != "out"} | {"folder": tmp_path.resolve()}
+    changed = noted | {"backbone": "v5-n", "rate": 0.1}
     example["begun"].go_on(tmp_path / "out", "options.json", changed)
     content = (tmp_path / "out" / "options.json").read_bytes()
     monkeypatch.setattr(sys, "argv", ["train.py", str(tmp_path), *options])
@@ -385,7 +386,7 @@ def test_training_goes_on_only_with_the_options_that_it_was_begun_with(example, 
         example["train"].main()
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["options.json"]
     assert (tmp_path / "out" / "options.json").read_bytes() == content
-    for damaged in ("{", "7"):
+    for damaged in ("{", "7", "[]", '{"folder": "digits"}'):
         (tmp_path / "out" / "options.json").write_text(damaged)
         with pytest.raises(SystemExit, match=r"options\.json is damaged: delete it to go on there, or pass another"):
             example["begun"].go_on(tmp_path / "out", "options.json", noted)

@@ -9,6 +9,8 @@ from conftest import DATA, disturbed
 from golden import load, load_into, relative_error
 
 import keras_yolo_backbones as kyb
+from keras_yolo_backbones.graph import fuse as fuse_module
+from keras_yolo_backbones.graph.fuse import _on_small_images
 
 L = keras.layers
 IMAGES = np.random.default_rng(5).random((2, 12, 10, 6), np.float32)
@@ -127,25 +129,46 @@ def test_rounding_that_a_network_amplifies_is_no_error():
     assert not any(isinstance(layer, (L.BatchNormalization, L.Rescaling)) for layer in fused.layers)
 
 
-class Seen(L.Layer):
-    """What it is called on; remembers the sizes."""
-
-    sizes: list = []  # noqa: RUF012
-
-    def call(self, x):
-        if hasattr(x, "numpy"):  # it is no symbol
-            Seen.sizes.append(tuple(x.shape[1:3]))
-        return x
+LARGE = (256, 192, 3)
+SMALLER = (128, 128)
 
 
-@pytest.mark.parametrize(("fixed", "seen"), [(False, {(128, 128)}), (True, {(128, 128), (256, 192)})])
-def test_models_of_large_images_are_checked_on_small_ones(fixed, seen):
-    """Where layers allow it: a reshape to all pixels does not."""
-    images = keras.Input((256, 192, 3))
-    x = L.BatchNormalization()(L.Conv2D(4, 3, padding="same")(Seen()(images)))
-    model = randomized(keras.Model(images, L.Reshape((256 * 192, 4))(x) if fixed else x))
-    Seen.sizes.clear()
-    fused = kyb.fuse(model)
-    assert set(Seen.sizes) == seen
-    values = np.random.default_rng(0).random((1, 256, 192, 3), np.float32)
-    assert relative_error(fused.predict_on_batch(values), model.predict_on_batch(values)) < 1e-5
+def large(*layers):
+    images = x = keras.Input(LARGE)
+    for layer in layers:
+        x = layer(x)
+    return randomized(keras.Model(images, x))
+
+
+@pytest.mark.parametrize(
+    ("after", "sizes"),
+    [
+        ((), [SMALLER]),
+        ((L.MaxPooling2D(9, 1, padding="same"),), [SMALLER]),
+        ((L.Reshape((256 * 192, 4)),), None),  # fits one size
+        ((L.AveragePooling2D(9, 1),), None),  # would leave nothing of a small map
+        ((L.Cropping2D(32),), None),
+    ],
+    ids=["convolution", "pool", "reshape", "large window", "unknown"],
+)
+def test_models_of_large_images_are_checked_on_small_ones_where_layers_allow_it(after, sizes):
+    model = large(L.Conv2D(4, 3, padding="same"), norm(), *after)
+    found = _on_small_images(model, kyb.fuse(model))
+    assert found is None if sizes is None else [tuple(found[0][0].shape[1:3])] == sizes
+    values = np.random.default_rng(0).random((1, *LARGE), np.float32)
+    assert relative_error(kyb.fuse(model).predict_on_batch(values), model.predict_on_batch(values)) < 1e-5
+
+
+@pytest.mark.parametrize("after", [(), (L.Reshape((256 * 192, 4)),)], ids=["small", "own size"])
+def test_a_wrong_rewrite_of_a_model_of_large_images_is_found(after, monkeypatch):
+    original = fuse_module.fused_unchecked
+
+    def wrong(model):
+        fused = original(model)
+        kernel = next(layer for layer in fused.layers if layer.weights).weights[0]
+        kernel.assign(kernel.numpy() * 1.3)
+        return fused
+
+    monkeypatch.setattr(fuse_module, "fused_unchecked", wrong)
+    with pytest.raises(kyb.GraphError, match="changed its outputs by"):
+        kyb.fuse(large(L.Conv2D(4, 3, padding="same"), norm(), *after))

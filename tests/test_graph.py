@@ -200,3 +200,26 @@ def test_copies_keep_their_initializers_and_draw_nothing():
     assert isinstance(copy.kernel_initializer, Counted)
     assert copy.get_config() == model.get_layer("conv").get_config()
     assert [np.unique(weight).tolist() for weight in copy.get_weights()] == [[5.0], [7.0]]
+
+
+@keras.saving.register_keras_serializable("tests")
+class Table(keras.layers.Layer):
+    """Asks its initializer for a constant that is no weight."""
+
+    def __init__(self, **options):
+        super().__init__(**options)
+        self.initializer = keras.initializers.RandomUniform(0.5, 1, seed=3)
+
+    def build(self, shape):
+        self.table = ops.convert_to_numpy(self.initializer((shape[-1],)))
+
+    def call(self, x):
+        return x * self.table
+
+
+def test_initializers_of_layers_of_the_users_are_left_alone():
+    images = keras.Input((8, 8, 3))
+    model = keras.Model(images, Table()(images))
+    values = np.ones((1, 8, 8, 3), np.float32)
+    assert np.array_equal(rebuild(read(model), keep).predict_on_batch(values), model.predict_on_batch(values))
+    assert model.predict_on_batch(values).min() >= 0.5

@@ -20,11 +20,18 @@ def go_on(folder: Path, file: str, options: dict[str, object]) -> None:
     """
     note = folder / file
     wanted = {name: str(value) for name, value in options.items()}
+    before = wanted
     try:
-        before = dict(json.loads(note.read_text(encoding="utf-8"))) if note.exists() else wanted
-    except (TypeError, ValueError):
+        if note.exists():
+            before = json.loads(note.read_text(encoding="utf-8"))
+            if set(before) != set(wanted):
+                raise ValueError
+    except (OSError, TypeError, ValueError):
         raise SystemExit(f"{note} is damaged: delete it to go on there, or pass another --out.") from None
-    if changed := [f"{name} {before.get(name)}" for name in wanted if before.get(name) != wanted[name]]:
+    if changed := [f"{name} {before[name]}" for name in wanted if before[name] != wanted[name]]:
         raise SystemExit(f"{folder}: was begun with other options, {', '.join(changed)}; pass another --out.")
-    folder.mkdir(parents=True, exist_ok=True)
-    note.write_text(json.dumps(wanted, indent=1), encoding="utf-8")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        note.write_text(json.dumps(wanted, indent=1), encoding="utf-8")
+    except OSError as error:
+        raise SystemExit(f"--out {folder}: {error.strerror}.") from None

@@ -4,8 +4,8 @@
     python examples/detector/train.py build/digits --backbone v8-n --out build/detector
 
 The folder holds train/ and test/, each in YOLO's text format or in COCO's (see labels.py). A run that was ended goes on
-after its last whole epoch, with the same options; only the numbers of epochs may change. What was measured is printed
-and kept in measured.json; table.py makes a table of it.
+after its last whole epoch, with the same options. What was measured is printed and kept in measured.json; table.py
+makes a table of it.
 """
 
 from __future__ import annotations
@@ -40,9 +40,6 @@ PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
 
 CALIBRATION = 64
 """Images that int8 ranges come from."""
-
-MAY_CHANGE = ("out", "epochs")
-"""Options that may differ where a run that was ended goes on."""
 
 
 def main() -> None:
@@ -88,7 +85,8 @@ def run(args: argparse.Namespace) -> None:
     batches = Batches(known, detector, batch=args.batch)
     for data in (batches, Batches(test, detector)):
         data.check()
-    go_on(args.out, "options.json", {name: value for name, value in vars(args).items() if name not in MAY_CHANGE})
+    options = {name: value for name, value in vars(args).items() if name != "out"}
+    go_on(args.out, "options.json", options | {"folder": args.folder.resolve()})
     (args.out / "classes.txt").write_text("".join(f"{name}\n" for name in known.names or range(classes)))
 
     frozen, whole, rounded = args.epochs

@@ -9,6 +9,7 @@ from typing import Any
 import keras
 
 from keras_yolo_backbones.errors import GraphError
+from keras_yolo_backbones.fragile import toolbox_of
 
 
 def unbuilt_copy(layer: Any, kind: Any = None, *, config: Any = None, dtype: Any = None, **changes: Any) -> Any:
@@ -43,10 +44,11 @@ def undrawn(layer: Any) -> Iterator[None]:
     those of a copy are then overwritten.
 
     Args:
-        layer: a layer or operation; its initializers are its own again after the block.
+        layer: a layer or operation; its initializers are its own again after the block. Nothing changes for one that is
+            neither Keras' nor this package's: it may ask its initializers for more than weights.
     """
     initializers: dict[str, Any] = {}
-    if not getattr(layer, "built", True):
+    if toolbox_of(layer) in ("keras", "keras_yolo_backbones") and not getattr(layer, "built", True):
         initializers = {name: v for name, v in vars(layer).items() if isinstance(v, keras.initializers.Initializer)}
     for name in initializers:
         setattr(layer, name, keras.initializers.Zeros())

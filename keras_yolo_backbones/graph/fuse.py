@@ -27,7 +27,15 @@ off by 1e-1 and more.
 """
 
 SMALL = 128
-"""Side of the images, in pixels, that a model is checked on if its own are larger."""
+"""Side of the images, in pixels, that a model is checked on if its own are larger and its layers work on any size."""
+
+_ANY_SIZE = (
+    *(keras.layers.InputLayer, keras.layers.Conv2D, keras.layers.DepthwiseConv2D, keras.layers.Conv2DTranspose),
+    *(keras.layers.BatchNormalization, keras.layers.Rescaling, keras.layers.ZeroPadding2D, keras.layers.UpSampling2D),
+    *(keras.layers.Activation, keras.layers.ReLU, keras.layers.LeakyReLU, keras.layers.Dropout),
+    *(keras.layers.Add, keras.layers.Multiply, keras.layers.Concatenate),
+    *(keras.layers.MaxPooling2D, keras.layers.AveragePooling2D),
+)
 
 Finder = Callable[[Graph], dict[Node, Replacement]]
 
@@ -105,16 +113,25 @@ def _on_own_inputs(*models: keras.Model) -> list[list[Any]]:
 
 def _on_small_images(*models: keras.Model) -> list[list[Any]] | None:
     """The outputs of each where a model of large images is run on small ones, layer by layer, which tells as much in
-    less time; `None` where some layer depends on the size."""
+    less time; `None` where some layer may depend on the size, or leave nothing of it."""
     shape = models[0].inputs[0].shape
     if len(models[0].inputs) != 1 or len(shape) != 4 or not all(shape[1:]) or max(shape[1:3]) <= SMALL:
         return None
+    graphs = [read(model) for model in models]
+    if not all(_works_on_any_size(node.layer) for graph in graphs for node in graph.nodes):
+        return None
     images = np.random.default_rng(0).random((shape[0] or 1, *(min(side, SMALL) for side in shape[1:3]), shape[3]))
     try:
-        graphs = [read(model) for model in models]
-        return [watching(graph, keras.tree.flatten(graph.outputs))(images) for graph in graphs]
-    except Exception:  # whatever a layer of the user's raises on a size that it was not built for
+        outputs = [watching(graph, keras.tree.flatten(graph.outputs))(images) for graph in graphs]
+    except Exception:  # a map has become smaller than a window, or maps that meet differ: the own size decides
         return None
+    return outputs if all(0 not in tensor.shape for tensor in outputs[0]) else None
+
+
+def _works_on_any_size(layer: Any) -> bool:
+    """Whether a layer is one of those of a backbone that take maps of any size, and leave most of a small one."""
+    window: Any = getattr(layer, "kernel_size", None) or getattr(layer, "pool_size", (1,))
+    return type(layer) in _ANY_SIZE and (max(window) <= 3 or layer.padding == "same")
 
 
 def _found(graph: Graph, rules: tuple[Finder, ...]) -> dict[Node, Replacement]:
