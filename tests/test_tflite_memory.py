@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 import sys
 
 import keras
@@ -40,10 +41,13 @@ def test_the_arena_by_hand(tmp_path):
 @pytest.mark.parametrize("side", [64, 256])
 def test_the_allocator_hands_out_the_arena(side, tmp_path):
     file = pools(side, tmp_path)
-    interpreter = bare_interpreter(file)
-    before = benchmark.allocated()
-    interpreter.allocate_tensors()
-    assert 0 <= benchmark.allocated() - before - arena(file) < 2048
+    taken = []
+    for _ in range(5):  # the allocator counts what other threads of this process take meanwhile, too
+        interpreter = bare_interpreter(file)
+        before = benchmark.allocated()
+        interpreter.allocate_tensors()
+        taken.append(benchmark.allocated() - before)
+    assert 0 <= statistics.median(taken) - arena(file) < 2048
 
 
 def test_scratch_belongs_to_the_arena_and_persistent_memory_does_not():
