@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 
 import keras_yolo_backbones as kyb
-from keras_yolo_backbones.graph.signature import with_named_outputs
+from keras_yolo_backbones.graph.fuse import fused_unchecked
+from keras_yolo_backbones.graph.signature import named_outputs
+from keras_yolo_backbones.quantization.lower import lower
 
 L = keras.layers
 PIXELS = np.random.default_rng(0).integers(0, 256, (8, 16, 16, 3), np.uint8)
@@ -39,13 +41,24 @@ def test_files_have_the_names_of_the_model(model, form, tmp_path):
     assert [tuple(tensor.shape[1:]) for tensor in model.outputs] == [(14, 14, 2), (14, 14, 4)], "left untouched"
 
 
+@pytest.mark.parametrize("rewrite", [fused_unchecked, lower, lambda model: kyb.quantize_aware(model, PIXELS)])
+def test_rewriting_keeps_names(model, rewrite):
+    assert list(named_outputs(rewrite(model))) == ["scores", "norm"]
+
+
 def test_a_single_output_of_a_sequential_model():
     model = keras.Sequential([keras.Input((16, 16, 3)), L.Conv2D(4, 3), L.BatchNormalization(name="last")], name="net")
-    named = with_named_outputs(model)
-    assert (named.name, list(named.output)) == ("net", ["last"])
-    assert all(one is other for one, other in zip(named.weights, model.weights, strict=True))
+    fused = kyb.fuse(model)
+    assert (fused.name, list(named_outputs(fused))) == ("net", ["last"])
 
 
-def test_a_dict_stays():
-    model = kyb.v8("n", input_shape=(32, 32, 3))
-    assert with_named_outputs(model) is model
+def test_what_compares_by_name_finds_them(model):
+    aware = kyb.quantize_aware(model, PIXELS // 8)  # of little contrast: two plans are tried
+    told = kyb.quantization.distill(model, aware, np.concatenate([PIXELS, PIXELS]), epochs=1, quiet=True)
+    assert len(told.held_out) == 2
+
+
+def test_float_layers_in_an_int8_file(model, tmp_path):
+    options = {"precision": "int8", "calibration": PIXELS, "keep_float": ["scores"]}
+    artifact = kyb.export_tflite(model, tmp_path / "m.tflite", **options)
+    assert sorted(artifact.manifest["outputs"]) == ["norm", "scores"]

@@ -110,7 +110,7 @@ def write_files(name: str, side: int, folder: Path) -> None:
 
 
 def answer(name: str, file: Path) -> None:
-    """The other end of `peers_torch.Compiled`: a line for a line."""
+    """The other end of `peers_torch._compiled`: a line for a line."""
     fast = torch.compile(backbone(name).to(memory_format=torch.channels_last))
     with torch.inference_mode():
         for line in sys.stdin:

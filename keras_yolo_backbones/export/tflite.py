@@ -21,7 +21,7 @@ from keras_yolo_backbones.export.tflite_gate import Gate
 from keras_yolo_backbones.export.tflite_options import check_options, has_ranges
 from keras_yolo_backbones.files import check_file_target, staged_pair
 from keras_yolo_backbones.graph.running import require_tensorflow
-from keras_yolo_backbones.graph.signature import ImageInput, image_input, with_named_outputs
+from keras_yolo_backbones.graph.signature import ImageInput, image_input
 from keras_yolo_backbones.litert import LiteModel, operators, tally
 from keras_yolo_backbones.progress import step
 from keras_yolo_backbones.quantization.apply import apply
@@ -90,7 +90,6 @@ def export_tflite(
     require_tensorflow()
     if not is_tfmot(model):
         check_model(model)
-        model = with_named_outputs(model)
     file = check_file_target(path, ".tflite")
     precision = precision or ("int8" if has_ranges(model) else "float32")
     check_options(model, precision, calibration, method, input_type, keep_float, outputs)

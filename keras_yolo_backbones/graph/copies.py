@@ -38,6 +38,11 @@ def unbuilt_copy(layer: Any, kind: Any = None, *, config: Any = None, dtype: Any
         ) from error
 
 
+def is_known(layer: Any) -> bool:
+    """Whether a layer is one of Keras' or of this package's own."""
+    return toolbox_of(layer) in ("keras", "keras_yolo_backbones")
+
+
 @contextlib.contextmanager
 def undrawn(layer: Any) -> Iterator[None]:
     """Let the weights that a layer makes in the block be zeros: its own initial values are drawn, which takes time, and
@@ -48,7 +53,7 @@ def undrawn(layer: Any) -> Iterator[None]:
             neither Keras' nor this package's: it may ask its initializers for more than weights.
     """
     initializers: dict[str, Any] = {}
-    if toolbox_of(layer) in ("keras", "keras_yolo_backbones") and not getattr(layer, "built", True):
+    if is_known(layer) and not getattr(layer, "built", True):
         initializers = {name: v for name, v in vars(layer).items() if isinstance(v, keras.initializers.Initializer)}
     for name in initializers:
         setattr(layer, name, keras.initializers.Zeros())

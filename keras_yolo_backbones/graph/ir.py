@@ -47,13 +47,15 @@ class Graph:
         nodes: ordered: each after those whose tensors it uses.
         inputs: the model's inputs, a structure of `Value`.
         outputs: the model's outputs, a structure of `Value`.
+        output_names: what Keras calls them, in flat order, by the layers that made them.
     """
 
-    def __init__(self, name: str, nodes: list[Node], inputs: Any, outputs: Any):
+    def __init__(self, name: str, nodes: list[Node], inputs: Any, outputs: Any, output_names: list[str]):
         self.name = name
         self.nodes = nodes
         self.inputs = inputs
         self.outputs = outputs
+        self.output_names = output_names
         self._consumers: dict[Node, list[Node]] = {}
         self._calls: dict[int, int] = {}
         for node in nodes:

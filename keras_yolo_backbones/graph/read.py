@@ -27,8 +27,9 @@ def read(model: keras.Model) -> Graph:
         GraphError: it has a `call` of its own.
     """
     nodes: list[Node] = []
-    inputs, outputs = _read(functional(model), nodes, prefix="", arguments=None, training=None)
-    return Graph(model.name, nodes, inputs, outputs)
+    own = functional(model)
+    inputs, outputs = _read(own, nodes, prefix="", arguments=None, training=None)
+    return Graph(model.name, nodes, inputs, outputs, list(own.output_names))
 
 
 def _read(

@@ -57,6 +57,7 @@ def rebuild(graph: Graph, rule: Rule, *, dtype: str | None = None) -> keras.Mode
             new_layer.set_weights(old.get_weights())
     inputs, outputs = tree.map_structure(new, (graph.inputs, graph.outputs))
     model = keras.Model(inputs, outputs, name=graph.name)
+    model.output_names = graph.output_names  # Keras would call them after the layers that a rule has made
     _carry_provenance(made)
     for old, new_layer in made:
         carry_sides(old, new_layer)

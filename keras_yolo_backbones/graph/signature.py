@@ -133,14 +133,3 @@ def named_outputs(model: keras.Model) -> dict[str, keras.KerasTensor]:
         count = sum(other.rsplit("_", 1)[0] == name or other == name for other in names)
         names.append(f"{name}_{count}" if count else name)
     return dict(zip(names, model.outputs, strict=True))
-
-
-def with_named_outputs(model: keras.Model) -> keras.Model:
-    """The model with its outputs in a dict, by the names of `named_outputs`: rewriting then keeps them.
-
-    Itself if they are in one already.
-    """
-    own = functional(model)
-    if isinstance(own.output, dict):
-        return model
-    return keras.Model(own.input, named_outputs(own), name=model.name)

@@ -40,7 +40,9 @@ def integer_form(model: keras.Model) -> keras.Model:
     plain = rebuild(read(model), rule)
     if not conversions(model)["float32"]:
         return plain
-    return keras.Model(plain.input, keras.tree.map_structure(keras.ops.ceil, plain.output), name=plain.name)
+    marked = keras.Model(plain.input, keras.tree.map_structure(keras.ops.ceil, plain.output), name=plain.name)
+    marked.output_names = plain.output_names
+    return marked
 
 
 def float_form(model: keras.Model) -> keras.Model:

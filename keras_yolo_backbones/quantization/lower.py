@@ -8,7 +8,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_yolo_backbones.graph.copies import OnePerLayer, copied
+from keras_yolo_backbones.graph.copies import OnePerLayer, copied, is_known
 from keras_yolo_backbones.graph.factors import factors_after_convs
 from keras_yolo_backbones.graph.fold import affine
 from keras_yolo_backbones.graph.fuse import fuse, fused_unchecked, replacing
@@ -65,11 +65,6 @@ def activation_of(layer: Any) -> str | None:
         return {None: "relu", 6.0: "relu6"}.get(layer.max_value, "clipped_relu")
     name = type(layer).__name__
     return _OPERATIONS.get(name) if is_known(layer) else None
-
-
-def is_known(layer: Any) -> bool:
-    """Whether a layer is one of Keras' or of this package's own."""
-    return type(layer).__module__.split(".")[0] in ("keras", "keras_yolo_backbones")
 
 
 _ALIASES = {"swish": "silu", "hard_silu": "hard_swish"}

@@ -10,8 +10,9 @@ import numpy as np
 
 from keras_yolo_backbones.blocks.layers import ReshapeLike
 from keras_yolo_backbones.errors import GraphError
+from keras_yolo_backbones.graph.copies import is_known
 from keras_yolo_backbones.graph.ir import Graph, Node, Value
-from keras_yolo_backbones.quantization.lower import KERNELS, activation_of, is_known
+from keras_yolo_backbones.quantization.lower import KERNELS, activation_of
 from keras_yolo_backbones.quantization.ranges import Range, balanced
 
 FIXED: dict[str | None, Range] = {"sigmoid": (0.0, 255 / 256), "softmax": (0.0, 255 / 256), "tanh": (-1.0, 127 / 128)}

@@ -29,7 +29,7 @@ from keras_yolo_backbones.export.onnx.stable import stabilize
 from keras_yolo_backbones.export.onnx.steps import compare_steps
 from keras_yolo_backbones.files import check_file_target, staged_pair
 from keras_yolo_backbones.graph.running import require_tensorflow
-from keras_yolo_backbones.graph.signature import image_input, named_outputs, with_named_outputs
+from keras_yolo_backbones.graph.signature import image_input, named_outputs
 from keras_yolo_backbones.progress import step
 from keras_yolo_backbones.quantization.calibration import Calibration
 from keras_yolo_backbones.quantization.integer_form import float_layers, is_fake_quantized
@@ -98,7 +98,6 @@ def export_onnx(
     if is_tfmot(model):
         raise ArgumentError('export_onnx takes models from quantize_aware(…, engine="keras"), not from engine="tfmot".')
     check_model(model)
-    model = with_named_outputs(model)
     target = check_file_target(path, ".onnx")
     _check_form(model, opset, layout)
     precision = precision or ("int8" if is_fake_quantized(model) else "float32")

@@ -30,7 +30,7 @@ from keras_yolo_backbones.graph.agreement import Agreement
 from keras_yolo_backbones.graph.fuse import fuse
 from keras_yolo_backbones.graph.rewrite import recast
 from keras_yolo_backbones.graph.running import require_tensorflow
-from keras_yolo_backbones.graph.signature import ImageInput, image_input, with_named_outputs
+from keras_yolo_backbones.graph.signature import ImageInput, image_input
 from keras_yolo_backbones.pixel_limit import MAX_PIXELS
 from keras_yolo_backbones.progress import step
 from keras_yolo_backbones.quantization.integer_form import is_fake_quantized
@@ -89,7 +89,6 @@ def export_saved_model(
     """
     require_tensorflow()
     check_model(model)
-    model = with_named_outputs(model)
     images = _sized(image_input(model), image_size)
     names = choose(None if signatures is None else tuple(signatures), model, images)
     if detect is not None:
