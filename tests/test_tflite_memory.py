@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 import statistics
 import sys
 
@@ -47,7 +48,8 @@ def test_the_allocator_hands_out_the_arena(side, tmp_path):
         before = benchmark.allocated()
         interpreter.allocate_tensors()
         taken.append(benchmark.allocated() - before)
-    assert 0 <= statistics.median(taken) - arena(file) < 2048
+    # Beside the arena it takes 1 or 2 kB for its own lists; a large block may be whole pages, with a page's header.
+    assert 0 <= statistics.median(taken) - arena(file) < 4096 + mmap.PAGESIZE
 
 
 def test_scratch_belongs_to_the_arena_and_persistent_memory_does_not():
