@@ -20,13 +20,14 @@ Rule = Callable[[Node, tuple[Any, ...], dict[str, Any]], Any]
 """`(node, args, kwargs) -> outputs`: builds what replaces `node`; `NotImplemented` keeps a copy of it."""
 
 
-def rebuild(graph: Graph, rule: Rule, *, dtype: str | None = None) -> keras.Model:
+def rebuild(graph: Graph, rule: Rule, *, dtype: str | None = None, takes: str | None = None) -> keras.Model:
     """Build a new model, asking `rule` what replaces each call; weights are copied.
 
     Args:
         graph: from `read`.
         rule: gets the node and its arguments as tensors of the new model.
         dtype: a dtype policy for all copies, instead of their own.
+        takes: the dtype of all inputs, instead of their own.
     """
     built: dict[Value, Any] = {}
     made: list[tuple[Any, Any]] = []
@@ -42,7 +43,7 @@ def rebuild(graph: Graph, rule: Rule, *, dtype: str | None = None) -> keras.Mode
         args, kwargs = tree.map_structure(new, (node.args, node.kwargs))
         if isinstance(node.layer, keras.layers.InputLayer):
             entry = node.layer
-            results = keras.Input(batch_shape=entry.batch_shape, dtype=entry.dtype, name=entry.name)
+            results = keras.Input(batch_shape=entry.batch_shape, dtype=takes or entry.dtype, name=entry.name)
         else:
             with _precision_of(node.layer, args):
                 if (results := rule(node, args, kwargs)) is NotImplemented:

@@ -7,12 +7,17 @@ import re
 from typing import NamedTuple
 
 import keras
+import numpy as np
 
 from keras_yolo_backbones.arguments import check_model
 from keras_yolo_backbones.errors import ArgumentError, ExportError
+from keras_yolo_backbones.graph.arithmetic import Affine, affine_of
 from keras_yolo_backbones.graph.read import functional, read
 from keras_yolo_backbones.preprocessing import RGB, RGB_PIXELS, Preprocessing, for_channels
 from keras_yolo_backbones.provenance import provenance_of
+
+_MANY = 16
+"""Who divides by more, or subtracts more, takes pixels. Deviations and means of images are some 60 and 120 of 255."""
 
 
 class ImageInput(NamedTuple):
@@ -96,26 +101,28 @@ def largest_stride(model: keras.Model) -> int:
 
 
 def _preprocessing(model: keras.Model) -> Preprocessing:
-    """What the model's weights take; if all that it does with its images is to divide them by 255, pixels."""
+    """What the model's weights take; pixels 0…255 where its first layers say so."""
     contract = for_channels(model.inputs[0].shape[-1])
     provenance = provenance_of(model.layers)
     if provenance and provenance.preprocessing != RGB:
         taken = provenance.preprocessing
         return taken if contract.color == "RGB" else dataclasses.replace(taken, color=contract.color)
-    return dataclasses.replace(contract, largest=RGB_PIXELS.largest) if _divides_pixels(model) else contract
+    return dataclasses.replace(contract, largest=RGB_PIXELS.largest) if _takes_pixels(model) else contract
 
 
-def _divides_pixels(model: keras.Model) -> bool:
+def _takes_pixels(model: keras.Model) -> bool:
+    """Whether images are integers, or what comes first makes values of 0…255 small: [0, 1] would be nearly constant."""
+    if "int" in model.inputs[0].dtype:
+        return True
     graph = read(model)
-    consumers = [node.layer for node in graph.consumers(graph.nodes[0])]
-    return bool(consumers) and all(map(_divides, consumers))
+    consumers = graph.consumers(graph.nodes[0])
+    return bool(consumers) and all(_of_pixels(affine_of(node.layer, node.args)) for node in consumers)
 
 
-def _divides(layer: keras.Layer) -> bool:
-    """Whether a layer multiplies by 1/255."""
-    if not isinstance(layer, keras.layers.Rescaling) or not isinstance(layer.scale, (int, float)):
+def _of_pixels(first: Affine | None) -> bool:
+    if first is None or not first.scale.all():
         return False
-    return abs(layer.scale * 255 - 1) < 1e-3
+    return bool(np.abs(first.scale).max() < 1 / _MANY or np.abs(first.shift / first.scale).max() > _MANY)
 
 
 def named_outputs(model: keras.Model) -> dict[str, keras.KerasTensor]:

@@ -8,6 +8,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from keras_yolo_backbones.graph.arithmetic import Affine, affine_of
 from keras_yolo_backbones.graph.copies import OnePerLayer, copied, is_known
 from keras_yolo_backbones.graph.factors import factors_after_convs
 from keras_yolo_backbones.graph.fold import affine
@@ -22,7 +23,7 @@ KERNELS = (keras.layers.Conv2D, keras.layers.DepthwiseConv2D, keras.layers.Conv2
 
 
 def lower(model: keras.Model, *, checked: bool = True) -> keras.Model:
-    """Fuse a model and take it apart into the operators of TFLite; same inputs, output names and numbers.
+    """Fuse a model and take it apart into the operators of TFLite; same output names and numbers, inputs in float32.
 
     SiLU becomes a sigmoid and a product; a hard sigmoid a ReLU6 between a sum and a product; Mish a sigmoid, a
     logarithm, a tanh and a product; a batch norm that no convolution can absorb, a 1×1 depthwise convolution; an
@@ -38,7 +39,7 @@ def lower(model: keras.Model, *, checked: bool = True) -> keras.Model:
     """
     model = recast(model, "float32")
     graph = read(fuse(model) if checked else fused_unchecked(model))
-    primitive = rebuild(graph, _Primitives(graph))
+    primitive = rebuild(graph, _Primitives(graph), takes="float32")
     graph = read(primitive)
     factors = factors_after_convs(graph)
     return rebuild(graph, replacing(factors)) if factors else primitive
@@ -93,10 +94,12 @@ class _Primitives:
 
     def __call__(self, node: Node, args: tuple[Any, ...], _: dict[str, Any]) -> Any:
         layer, name = node.layer, self._names[node]
+        if _changes_nothing(layer, args):
+            return args[0]
         if isinstance(layer, keras.layers.BatchNormalization) and len(args[0].shape) == 4 and layer.axis in (-1, 3):
-            return self._once(layer, lambda: _depthwise(layer.name, *affine(layer), args[0]))(args[0])
-        if isinstance(layer, keras.layers.Rescaling) and len(args[0].shape) == 4 and not _is_factor(layer):
-            return self._once(layer, lambda: _depthwise(layer.name, layer.scale, layer.offset, args[0]))(args[0])
+            return self._once(layer, lambda: _depthwise(name, *affine(layer), args[0]))(args[0])
+        if scaled := affine_of(layer, args):
+            return self._scaled(layer, name, scaled, next(x for x in args if isinstance(x, keras.KerasTensor)))
         if type(layer) in _PAIRWISE and len(args[0]) > 2:
             return _in_pairs(type(layer), args[0], name)
         activation = activation_of(layer)
@@ -109,6 +112,14 @@ class _Primitives:
             build = _PRIMITIVES.get(function)
             return build(y, name) if build else keras.layers.Activation(layer.activation, name=name)(y)
         return NotImplemented
+
+    def _scaled(self, layer: Any, name: str, by: Affine, x: Any) -> Any:
+        """TFLite has one operator for a factor, and two for all else, where a depthwise convolution is one."""
+        if len(x.shape) != 4 or not {by.scale.size, by.shift.size} <= {1, x.shape[-1]}:
+            return NotImplemented
+        if by.is_factor:
+            return self._once(layer, lambda: keras.layers.Rescaling(by.scale.item(), name=name))(x)
+        return self._once(layer, lambda: _depthwise(name, *by, x))(x)
 
 
 _PAIRWISE = (keras.layers.Add, keras.layers.Multiply)
@@ -149,9 +160,9 @@ _PRIMITIVES: dict[str | None, Callable[[Any, str], Any]] = {
 }
 
 
-def _is_factor(layer: keras.layers.Rescaling) -> bool:
-    """Whether it multiplies by one number and adds nothing; TFLite has one operator for that, otherwise two."""
-    return np.size(layer.scale) == 1 and not np.any(layer.offset)
+def _changes_nothing(layer: Any, args: tuple[Any, ...]) -> bool:
+    """Whether it is a cast to the dtype that its input has: integer images become float32 once more."""
+    return type(layer).__name__ == "Cast" and is_known(layer) and layer.dtype == args[0].dtype
 
 
 def _depthwise(name: str, scale: Any, shift: Any, x: Any) -> keras.Layer:
