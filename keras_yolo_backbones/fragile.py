@@ -6,6 +6,7 @@ CONTRIBUTING lists these and the others, which have a module of their own; `test
 from __future__ import annotations
 
 import contextlib
+import os
 import tempfile
 import types
 import warnings
@@ -36,6 +37,22 @@ def without_values() -> Iterator[None]:
             yield
         finally:
             global_state.set_global_attribute(waiting, before or [])
+
+
+@contextlib.contextmanager
+def without_copies_in_tf2onnx() -> Iterator[None]:
+    """Let tf2onnx improve a graph in place: it copies all weights before each of two dozen steps, to go on with a copy
+    where a step fails. In the block a step that fails is an error."""
+    name = "TF2ONNX_CATCH_ERRORS"  # whatever its value is, in versions 1.16 and 1.17
+    before = os.environ.get(name)
+    os.environ[name] = "false"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[name]
+        else:
+            os.environ[name] = before
 
 
 def call_of(tensor: Any) -> Any:

@@ -5,8 +5,10 @@ CONTRIBUTING shows the same table.
 
 from __future__ import annotations
 
+import copy
 import inspect
 import json
+import os
 import re
 import zipfile
 
@@ -17,6 +19,7 @@ import pytest
 import tensorflow as tf
 from conftest import ROOT
 
+import keras_yolo_backbones as kyb
 from keras_yolo_backbones import fragile
 from keras_yolo_backbones.export.function import frozen_function, save_signatures
 from keras_yolo_backbones.litert import operators, plain_interpreter
@@ -55,6 +58,7 @@ GROUND = (
     ("Vela's report", "columns of its two tables, the text of its warnings (tests/test_devices.py)", "targets/vela.py"),
     ("Logs of runtimes", "TFLite Micro's arena, OpenVINO's `runtimePrecision` (tests/test_devices.py)", "targets/"),
     ("tf2onnx' handlers", "`onnx_opset.math.Einsum.version_12`, `custom_op_handlers`", "export/onnx/einsum.py"),
+    ("tf2onnx' optimizers", "`TF2ONNX_CATCH_ERRORS`: without it the graph is copied before each", "fragile.py"),
     ("tfmot's wrappers", "`quantize_config`, the prefix `quant_`, `TF_USE_LEGACY_KERAS`", "quantization/tfmot/"),
     ("Headers of images", "what `decode_image` takes for which format, `extract_jpeg_shape`", "pixel_limit.py"),
     ("Keras' input specs", "the sides of `InputSpec.shape` are compared by `!=`", "sides.py"),
@@ -340,3 +344,36 @@ def test_tfmot_wrappers():
     wrapped = [one for one in model.layers if one.name == "quant_stem"]
     assert wrapped, f"tfmot: wrapped layers have other names: {[one.name for one in model.layers]}"
     assert hasattr(wrapped[0], "quantize_config"), "tfmot: wrapped layers have no quantize_config"
+
+
+def small_network():
+    images = keras.Input((8, 8, 3), name="images")
+    return keras.Model(images, {"P3": keras.layers.Conv2D(2, 3, name="conv")(images)})
+
+
+def test_tf2onnx_improves_a_graph_in_place(monkeypatch, tmp_path):
+    from tf2onnx import optimizer
+
+    copies = []
+    copied = copy.deepcopy
+    monkeypatch.setattr(optimizer.copy, "deepcopy", lambda what: (copies.append(type(what).__name__), copied(what))[1])
+    kyb.export_onnx(small_network(), tmp_path / "m.onnx")
+    assert "Graph" not in copies
+
+
+def test_an_improvement_of_tf2onnx_that_fails_is_left_out(monkeypatch, tmp_path):
+    from tf2onnx import optimizer
+
+    tried = []
+
+    class Failing:
+        graph_been_opt = False
+
+        def optimize(self, *_):
+            tried.append(os.environ.get("TF2ONNX_CATCH_ERRORS"))
+            raise RuntimeError("not today")
+
+    monkeypatch.setitem(optimizer._optimizers, "failing", Failing)
+    artifact = kyb.export_onnx(small_network(), tmp_path / "m.onnx")
+    assert (tried[0], tried[1]) == ("false", None)
+    assert artifact.manifest["agreement"]["P3"]["snr_db"] > 100

@@ -1,4 +1,5 @@
-"""Images a second of `extract_features`, as a share of those of the network alone, in turns.
+"""Images a second of `extract_features`, as a share of those of the network alone, in turns; and of those that the
+network and the files would take alone, each with all cores: where images are large, decoding them takes its share.
 
     python zoo/throughput.py [--models v8-s …] [--image-size 640] [--ray 2]
 
@@ -12,8 +13,9 @@ import argparse
 import statistics
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from rich.console import Console
 
@@ -35,12 +37,14 @@ def main() -> None:
     console = Console()
     for name in args.models:
         with working(console, f"features of many files with {name}, {ROUNDS} rounds"):
-            found = {kind: spread(each) for kind, each in rounds(name, args.image_size).items()}
+            found = rounds(name, args.image_size)
+        for kind, each in found.items():
+            alone, both = spread([one.share for one in each]), spread([one.share_of_both for one in each])
+            console.print(f"{name}, {kind}: {alone} of the network alone, {both} of network and files", highlight=False)
         if args.ray:
             with working(console, f"the same on Ray with {args.ray} actors"):
-                found[f"Ray, {args.ray} actors, fitting"] = f"{on_ray(name, args.image_size, args.ray):.2f}"
-        for kind, text in found.items():
-            console.print(f"{name}, {kind}: {text} of the network alone", highlight=False)
+                share = on_ray(name, args.image_size, args.ray)
+            console.print(f"{name}, Ray, {args.ray} actors, fitting: {share:.2f} of the network alone", highlight=False)
 
 
 def spread(ratios: list[float]) -> str:
@@ -48,19 +52,37 @@ def spread(ratios: list[float]) -> str:
     return f"{statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
 
 
+class Round(NamedTuple):
+    """Seconds of the network alone, of the files alone, and of the job that has both."""
+
+    network: float
+    files: float
+    job: float
+
+    @property
+    def share(self) -> float:
+        """The job's images a second, as a share of the network's."""
+        return self.network / self.job
+
+    @property
+    def share_of_both(self) -> float:
+        """The same, as a share of what network and files take one after the other."""
+        return (self.network + self.files) / self.job
+
+
 def shares(name: str, side: int) -> dict[str, float]:
-    """The medians of `rounds`."""
-    return {kind: statistics.median(found) for kind, found in rounds(name, side).items()}
+    """The medians of `rounds`, as shares of the network alone."""
+    return {kind: statistics.median([one.share for one in found]) for kind, found in rounds(name, side).items()}
 
 
-def rounds(name: str, side: int) -> dict[str, list[float]]:
-    """Images a second as a share of those of the bare model loop, round by round, in jobs of 128 images.
+def rounds(name: str, side: int) -> dict[str, list[Round]]:
+    """What jobs of 128 images take, round by round.
 
     Starting a job takes some 0.3 s, which counts. The files are JPEGs of real photographs that fill the network's frame
     ("fitting"), and the same with sides four times as long ("large"), which are scaled; "reduced" is large files by
     `reduced_decoding`.
     """
-    from keras_yolo_backbones.features.extract import Extractor, bare_loop
+    from keras_yolo_backbones.features.extract import Extractor
     from keras_yolo_backbones.features.job import make_job
 
     model = network(name, side)
@@ -70,23 +92,38 @@ def rounds(name: str, side: int) -> dict[str, list[float]]:
         "large": plain,
         "reduced": Extractor(model, batch_size=BATCH, reduced_decoding=True),
     }
-    ratios: dict[str, list[float]] = {kind: [] for kind in extractors}
+    measured: dict[str, list[Round]] = {kind: [] for kind in extractors}
     with tempfile.TemporaryDirectory() as folder:
         for kind, scale in (("fitting", 1), ("large", 4)):
             write_photographs(Path(folder) / kind, side * scale, BATCH * BATCHES)
         folders = {kind: Path(folder) / ("fitting" if kind == "fitting" else "large") for kind in extractors}
         for attempt in range(-1, ROUNDS):  # the first traces functions
-            for kind, found in ratios.items():
+            for kind, found in measured.items():
                 out = Path(folder) / f"{kind}{attempt}"
                 out.mkdir()
-                job, extractor = make_job(folders[kind], out, BATCH * BATCHES), extractors[kind]
-                start = time.perf_counter()
-                bare_loop(extractor, BATCHES)
-                middle = time.perf_counter()
-                list(extractor.run(job, job.shards))
+                one = one_round(extractors[kind], make_job(folders[kind], out, BATCH * BATCHES))
                 if attempt >= 0:
-                    found.append((middle - start) / (time.perf_counter() - middle))
-    return ratios
+                    found.append(one)
+    return measured
+
+
+def one_round(extractor: Any, job: Any) -> Round:
+    """Network, files and job in turns."""
+    from keras_yolo_backbones.features.extract import bare_loop, bare_reading
+
+    files = [str(job.root / member) for shard in job.shards for member in job.members(shard)]
+    return Round(
+        seconds(lambda: bare_loop(extractor, BATCHES)),
+        seconds(lambda: bare_reading(extractor, files)),
+        seconds(lambda: list(extractor.run(job, job.shards))),
+    )
+
+
+def seconds(do: Callable[[], Any]) -> float:
+    """How long it takes."""
+    start = time.perf_counter()
+    do()
+    return time.perf_counter() - start
 
 
 def on_ray(name: str, side: int, actors: int) -> float:
@@ -97,9 +134,7 @@ def on_ray(name: str, side: int, actors: int) -> float:
     model = network(name, side)
     extractor = Extractor(model, batch_size=BATCH)
     bare_loop(extractor, 1)
-    start = time.perf_counter()
-    bare_loop(extractor, BATCHES)
-    bare = BATCH * BATCHES / (time.perf_counter() - start)
+    bare = BATCH * BATCHES / seconds(lambda: bare_loop(extractor, BATCHES))
     seen: list[tuple[float, int]] = []
     with tempfile.TemporaryDirectory() as folder:
         write_photographs(Path(folder) / "images", side, RAY_IMAGES)

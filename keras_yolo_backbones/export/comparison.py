@@ -27,6 +27,8 @@ SIMULATION_SNR_DB = 20.0
 
 _ABOVE_FLOAT_DB = 3.0
 
+_ADVICE = "Check that the weights are trained and finite."
+
 _TOGETHER = 4 * 640 * 640
 """Pixels that the model runs on at a time."""
 
@@ -71,9 +73,8 @@ def compare(
     *,
     what: str,
     least_snr_db: float,
-    reference: Runner | None = None,
-    reference_name: str = "model",
-    advice: str = "Check that the weights are trained and finite.",
+    reference: str = "model",
+    advice: str = _ADVICE,
 ) -> dict[str, Agreement]:
     """Run the artifact and the model on the same batches and compare every output.
 
@@ -84,15 +85,26 @@ def compare(
         images: batches.
         what: the artifact, for the error message.
         least_snr_db: the bound.
-        reference: returns the model's outputs on such a batch, where the artifact's input is not the model's.
-        reference_name: what the model is, for the error message.
+        reference: what the model is, for the error message.
         advice: what the user can do about an artifact that is too weak.
 
     Raises:
         ExportError: an output is missing, has another shape, is not finite or is weaker than the bound.
     """
-    expected = map(reference, images) if reference else _outputs(in_float32(model), list(images))
-    pairs = [(dict(wanted), dict(runner(batch))) for wanted, batch in zip(expected, images, strict=True)]
+    expected = _outputs(in_float32(model), list(images))
+    pairs = [(wanted, runner(batch)) for wanted, batch in zip(expected, images, strict=True)]
+    return agreements(pairs, what=what, least_snr_db=least_snr_db, reference=reference, advice=advice)
+
+
+def agreements(
+    pairs: Sequence[tuple[Mapping[str, np.ndarray], Mapping[str, np.ndarray]]],
+    *,
+    what: str,
+    least_snr_db: float,
+    reference: str = "model",
+    advice: str = _ADVICE,
+) -> dict[str, Agreement]:
+    """`compare`, given (outputs of the model, outputs of the artifact) for each batch."""
     names, given = list(pairs[0][0]), list(pairs[0][1])
     if sorted(names) != sorted(given):
         raise ExportError(f"{what} has the outputs {', '.join(given)}; the model has {', '.join(names)}.")
@@ -106,7 +118,7 @@ def compare(
     weak = [f"{name} {result.snr_db:.1f} dB" for name, result in found.items() if not result.snr_db >= least_snr_db]
     if weak:
         raise ExportError(
-            f"{what} does not follow the {reference_name}: {', '.join(weak)}; "
+            f"{what} does not follow the {reference}: {', '.join(weak)}; "
             f"at least {least_snr_db:g} dB are expected. {advice}"
         )
     return found

@@ -70,6 +70,6 @@ class Gate(NamedTuple):
 
     def _against(self, model: keras.Model, reference: str, least: float | None) -> dict[str, Any]:
         bound = -math.inf if least is None else least
-        options: dict[str, Any] = {"reference_name": reference, "least_snr_db": bound, "advice": _ADVICE}
+        options: dict[str, Any] = {"reference": reference, "least_snr_db": bound, "advice": _ADVICE}
         found = compare(model, self.runner, self.batches, what=self.what, **options)
         return {"agreement": found, "checked_on": self.checked_on, "least_snr_db": least, "reference": reference}

@@ -107,7 +107,7 @@ class Extractor:
         """
         digests = [job.digest(shard) for shard in shards]  # before any is read: a change from now on is noticed
         names = [name for shard in shards for name in job.members(shard)]
-        frames = self._frames([str(job.root / name) for name in names])
+        frames = self.frames([str(job.root / name) for name in names])
         for shard, digest in zip(shards, digests, strict=True):
             members = job.members(shard)
             images = zip(members, itertools.islice(frames, len(members)), strict=True)
@@ -148,7 +148,7 @@ class Extractor:
         np.stack(frames, out=batch[: len(frames)])
         return {level: value.numpy()[: len(frames)] for level, value in self.network(batch).items()}
 
-    def _frames(self, files: list[str]) -> Iterator[np.ndarray | str]:
+    def frames(self, files: list[str]) -> Iterator[np.ndarray | str]:
         """The letterboxed images in order; in place of one that cannot be read, the reason."""
         expected = 0
         for index, frame in self._decoded(files):
@@ -186,3 +186,9 @@ def bare_loop(extractor: Extractor, batches: int) -> None:
     for _ in range(batches):
         for value in extractor.network(pixels).values():
             value.numpy()
+
+
+def bare_reading(extractor: Extractor, files: list[str]) -> None:
+    """The files alone, read and decoded by all cores: what a job takes beside the model at the least."""
+    for _ in extractor.frames(files):
+        pass

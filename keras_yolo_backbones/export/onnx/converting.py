@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from typing import Any
 
 import keras
@@ -14,10 +15,14 @@ from keras_yolo_backbones.export.onnx.einsum import keeping_einsum, restore_eins
 from keras_yolo_backbones.export.onnx.marking import keeping_marks
 from keras_yolo_backbones.export.onnx.resizes import plain_resizes
 from keras_yolo_backbones.export.onnx.transposes import cancel_transposes
+from keras_yolo_backbones.fragile import without_copies_in_tf2onnx
 from keras_yolo_backbones.graph.signature import ImageInput, named_outputs
 
 _NEWEST = 18
 """The newest opset that tf2onnx writes; onnx brings files to later ones."""
+
+_ALONE = threading.Lock()
+"""Held while tf2onnx works: a variable of the process tells it how."""
 
 
 def converted(model: keras.Model, images: ImageInput, *, opset: int, layout: str) -> Any:
@@ -32,27 +37,37 @@ def converted(model: keras.Model, images: ImageInput, *, opset: int, layout: str
     Raises:
         ExportError: tf2onnx refuses the model.
     """
-    import tf2onnx
-
     spec = tf.TensorSpec((None, *images.shape), tf.float32, name=images.name)
     names = list(named_outputs(model))
-    channels_first = {"inputs_as_nchw": [spec.name], "outputs_as_nchw": names} if layout == "nchw" else {}
     call: Any = frozen_function(model, spec)
     call.get_concrete_function()  # what fails in our own passes fails here, as itself
+    options: dict[str, Any] = {"opset": min(opset, _NEWEST)}
+    if layout == "nchw":
+        options |= {"inputs_as_nchw": [spec.name], "outputs_as_nchw": names}
     try:
-        proto, _ = tf2onnx.convert.from_function(
-            call,
-            input_signature=[spec],
-            opset=min(opset, _NEWEST),
-            custom_op_handlers=keeping_einsum((SCORES, VALUES)) | keeping_marks(),
-            **channels_first,
-        )
+        proto = _proto(call, spec, options)
     except Exception as error:  # tf2onnx raises whatever it meets
         raise _refused(model, error) from error
     restore_einsum(proto.graph)
     cancel_transposes(proto.graph)
     plain_resizes(proto.graph)
     return proto
+
+
+def _proto(call: Any, spec: tf.TensorSpec, options: dict[str, Any]) -> Any:
+    """What tf2onnx makes of a function; where one of its improvements fails, without that one."""
+    import tf2onnx
+
+    def made() -> Any:
+        kept = keeping_einsum((SCORES, VALUES)) | keeping_marks()
+        return tf2onnx.convert.from_function(call, input_signature=[spec], custom_op_handlers=kept, **options)[0]
+
+    with _ALONE:
+        try:
+            with without_copies_in_tf2onnx():
+                return made()
+        except Exception:  # again, with its copies: they let it leave out what fails
+            return made()
 
 
 def finished(proto: Any, model: keras.Model, *, opset: int, layout: str, metadata: dict[str, str]) -> Any:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import functools
+import os
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_yolo_backbones.export.comparison import check_images, compare
+from keras_yolo_backbones.export.comparison import agreements, check_images
 from keras_yolo_backbones.export.tf_serving.detection import Detect, suppressed
 from keras_yolo_backbones.export.tf_serving.session import ServingSession
 from keras_yolo_backbones.graph.agreement import Agreement
@@ -47,25 +49,23 @@ def check_signatures(
     Raises:
         ExportError: a signature cannot be run, or does not follow the model.
     """
-    found = {}
     samples = _Samples(model, images)
-    for name, definition in session.signatures.items():
-        ((key, tensor),) = definition.inputs.items()
-        batch, outputs = samples.of(tf.as_dtype(tensor.dtype))
-        wanted = _pooled(outputs) if name.endswith("embedding") else outputs
-        if detect is not None and name.endswith("detect"):
-            floats, frames = samples.framed(tf.as_dtype(tensor.dtype))
-            wanted = _objects(detect, session.run({images.name: floats}), frames)
-
-        def artifact(batch: Any, key: str = key, name: str = name) -> dict[str, np.ndarray]:
-            return session.run({key: batch}, name)
-
-        def reference(_: Any, wanted: dict[str, np.ndarray] = wanted) -> dict[str, np.ndarray]:
-            return wanted
-
-        found[name] = compare(
-            model, artifact, [batch], what=f"{what}, {name}", least_snr_db=least_snr_db, reference=reference
-        )
+    inputs = {name: next(iter(definition.inputs.items())) for name, definition in session.signatures.items()}
+    kinds = {name: tf.as_dtype(tensor.dtype) for name, (_, tensor) in inputs.items()}
+    found = {}
+    # The first run of a signature optimizes its graph in one thread, so all of them run side by side.
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        running = {
+            name: pool.submit(session.run, {key: samples.batch(kinds[name])}, name) for name, (key, _) in inputs.items()
+        }
+        for name, kind in kinds.items():
+            outputs = samples.outputs(kind)
+            wanted = _pooled(outputs) if name.endswith("embedding") else outputs
+            if detect is not None and name.endswith("detect"):
+                floats, frames = samples.framed(kind)
+                wanted = _objects(detect, session.run({images.name: floats}), frames)
+            pair = wanted, running[name].result()
+            found[name] = agreements([pair], what=f"{what}, {name}", least_snr_db=least_snr_db)
     return found
 
 
@@ -78,25 +78,33 @@ class _Samples:
     def __init__(self, model: keras.Model, images: ImageInput):
         self._model, self._images = model, images
 
-    def of(self, kind: tf.DType) -> tuple[Any, dict[str, np.ndarray]]:
-        """(images as a signature takes them, outputs) for an input of this type."""
+    def batch(self, kind: tf.DType) -> Any:
+        """The images as a signature with an input of this type takes them."""
         if kind == tf.string:
-            return self._files
-        pixels, floats, outputs = self._arrays
-        return (pixels if kind == tf.uint8 else floats), outputs
+            return self._contents
+        return self._pixels if kind == tf.uint8 else self._floats
+
+    def outputs(self, kind: tf.DType) -> dict[str, np.ndarray]:
+        """What the model makes of `batch`; of files also how they are fitted in."""
+        return self._outputs_of_files if kind == tf.string else self._outputs
 
     def framed(self, kind: tf.DType) -> tuple[np.ndarray, list[Letterboxed]]:
-        """The images of `of` as floats, and where each was fitted in."""
+        """The images of `batch` as floats, and where each was fitted in."""
         if kind == tf.string:
             return self._floats_of_files, self._boxed
-        pixels, floats, _ = self._arrays
-        return floats, [Letterboxed(image, 1.0, 0, 0, image.shape[:2]) for image in pixels]
+        return self._floats, [Letterboxed(image, 1.0, 0, 0, image.shape[:2]) for image in self._pixels]
 
     @functools.cached_property
-    def _arrays(self) -> tuple[np.ndarray, np.ndarray, dict[str, np.ndarray]]:
-        pixels = np.rint(check_images(self._images.any_size(), (0, 255), count=2)).astype(np.uint8)
-        floats = self._images.preprocessing.apply(pixels)
-        return pixels, floats, run(self._model, floats)
+    def _pixels(self) -> np.ndarray:
+        return np.rint(check_images(self._images.any_size(), (0, 255), count=2)).astype(np.uint8)
+
+    @functools.cached_property
+    def _floats(self) -> np.ndarray:
+        return self._images.preprocessing.apply(self._pixels)
+
+    @functools.cached_property
+    def _outputs(self) -> dict[str, np.ndarray]:
+        return run(self._model, self._floats)
 
     @functools.cached_property
     def _contents(self) -> list[bytes]:
@@ -116,11 +124,10 @@ class _Samples:
         return self._images.preprocessing.apply(np.stack([box.image for box in self._boxed]))
 
     @functools.cached_property
-    def _files(self) -> tuple[list[bytes], dict[str, np.ndarray]]:
+    def _outputs_of_files(self) -> dict[str, np.ndarray]:
         scale = np.array([box.scale for box in self._boxed], np.float32)
         padding = np.array([(box.top, box.left) for box in self._boxed], np.float32)
-        outputs = run(self._model, self._floats_of_files)
-        return self._contents, outputs | {"scale": scale, "padding": padding}
+        return run(self._model, self._floats_of_files) | {"scale": scale, "padding": padding}
 
 
 def _pooled(outputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
