@@ -17,10 +17,11 @@ from keras_yolo_backbones.graph.running import run
 from keras_yolo_backbones.quantization.apply import planned
 from keras_yolo_backbones.quantization.biases import correct_kernels, mean_shifts
 from keras_yolo_backbones.quantization.calibration import calibration_images
-from keras_yolo_backbones.quantization.choosing import BINS, Member, binned, least_error, watch
+from keras_yolo_backbones.quantization.choosing import Member, least_error
 from keras_yolo_backbones.quantization.guard import better, contrast
 from keras_yolo_backbones.quantization.lower import lower
-from keras_yolo_backbones.quantization.observe import kernel_limits
+from keras_yolo_backbones.quantization.observe import extremes, kernel_limits
+from keras_yolo_backbones.quantization.weighing import BINS, Weighed, binned, ends_of, watch
 
 
 def ratio(model, plan, images):
@@ -99,7 +100,7 @@ def test_each_value_counts_in_its_bin(low):
     random = np.random.default_rng(0)
     values, slopes = random.uniform(low, 3.0, (5, 40, 100)).astype(np.float32), random.standard_normal((5, 40, 100))
     values.flat[:2] = low, 3.0  # the ends are inside
-    found = binned(tf.constant(values), tf.constant(slopes, tf.float32), (low, 3.0)).numpy()
+    found = binned(tf.constant(values), tf.constant(slopes, tf.float32), ends_of(tf.constant(values))).numpy()
     place = (values.astype(np.float64) - low) / (3.0 - low) * BINS
     far_from_edges = np.abs(place - np.rint(place)) > 1e-3
     assert far_from_edges.mean() > 0.99
@@ -108,6 +109,34 @@ def test_each_value_counts_in_its_bin(low):
     ]
     assert np.abs(found.sum(1) - np.sum(wanted, 1)).max() < 1e-2
     assert np.mean(np.abs(found - wanted) > 1e-4) < 0.02
+
+
+def test_histograms_of_images_are_counted_over_the_range_of_all():
+    """One image reaches to 1, one to 4: over the whole range, values of the first lie in the first quarter."""
+    images = keras.Input((16, 16, 3), name="images")
+    conv = keras.layers.Conv2D(3, 1, use_bias=False, name="conv")
+    model = keras.Model(images, {"P3": conv(images)})
+    conv.set_weights([np.eye(3)[None, None]])
+    pixels = np.random.default_rng(0).random((8, 16, 16, 3), np.float32)
+    pixels[1:] *= 0.25
+    graph = read(lower(model))
+    (node,) = (node for node in graph.nodes if node.layer.name == "conv")
+    weighed = Weighed(graph, watch(graph, {node: "conv"}, [node]), calibration_images(pixels, shape=(16, 16, 3)))
+    assert weighed.seen["conv"] == (0.0, pixels.max())
+    squares, slopes = weighed.over(0, (0.0, 1.0))
+    assert slopes.shape == (8, BINS)
+    # Slopes are in units of the output's power: sixteen times the squares in the seven dark images.
+    assert squares[BINS // 4 + 1 :].sum() == pytest.approx(squares.sum() * 0.75 / (1 + 7 * 16), rel=0.1)
+    assert np.abs(slopes[1:, BINS // 4 + 1 :]).max() == 0 < np.abs(slopes[0, BINS // 4 + 1 :]).max()
+
+
+def test_images_that_errors_are_not_weighed_on_still_count_for_ranges():
+    pixels = np.arange(40, dtype=np.float32)[:, None, None, None] / 40 * np.ones((16, 16, 3), np.float32)
+    weighed, rest = calibration_images(pixels, shape=(16, 16, 3)).split(32)
+    assert (len(weighed), len(rest)) == (32, 8)
+    known = {"image": (0.0, max(float(image.max()) for image in weighed)), "other": (-2.0, 1.0)}
+    found = extremes(lambda batch: [batch, 3 * batch], ["image", "other"], rest, known)
+    assert found == {"image": (0.0, pixels.max()), "other": (-2.0, 3 * max(image.max() for image in rest))}
 
 
 def test_dark_images_do_not_narrow_ranges(photographs):

@@ -27,11 +27,11 @@ from keras_yolo_backbones.progress import step
 from keras_yolo_backbones.quantization.apply import apply
 from keras_yolo_backbones.quantization.biases import correct_kernels
 from keras_yolo_backbones.quantization.calibration import Calibration, calibration_images
-from keras_yolo_backbones.quantization.choosing import evenly
 from keras_yolo_backbones.quantization.integer_form import conversions, float_layers
 from keras_yolo_backbones.quantization.planning import DEFAULT_METHOD, lowered, plan_lowered
 from keras_yolo_backbones.quantization.ranges import Plan, as_plan
 from keras_yolo_backbones.quantization.tfmot.engine import is_tfmot, tfmot_input
+from keras_yolo_backbones.quantization.weighing import evenly
 
 
 def export_tflite(

@@ -57,7 +57,12 @@ class Calibration(Sequence[np.ndarray]):
 
     def evenly(self, most: int) -> Calibration:
         """All images, or so many of them, evenly spread."""
-        return self.chosen(np.unique(np.linspace(0, len(self) - 1, most).round().astype(int)).tolist())
+        return self.split(most)[0]
+
+    def split(self, most: int) -> tuple[Calibration, Calibration]:
+        """`evenly`, and the others."""
+        first = np.unique(np.linspace(0, len(self) - 1, most).round().astype(int)).tolist()
+        return self.chosen(first), self.chosen(sorted(set(range(len(self))) - set(first)))
 
     def batch(self) -> np.ndarray:
         """All images as one batch, (images, height, width, channels) float32."""

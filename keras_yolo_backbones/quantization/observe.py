@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -22,13 +22,16 @@ _PART = 1 << 17
 """Weights that are rounded at a time: they stay in the processor's cache."""
 
 
-def extremes(watched: Watched, groups: Sequence[str], images: Sequence[np.ndarray]) -> dict[str, Range]:
+def extremes(
+    watched: Watched, groups: Sequence[str], images: Sequence[np.ndarray], known: Mapping[str, Range] | None = None
+) -> dict[str, Range]:
     """Running minimum and maximum of each group over all images; 0 is always inside.
 
     Args:
         watched: images -> a list of tensors.
         groups: for each of them the group it belongs to.
         images: batches.
+        known: what has been seen of the groups on other images.
     """
 
     @tf.function(autograph=False)
@@ -37,6 +40,8 @@ def extremes(watched: Watched, groups: Sequence[str], images: Sequence[np.ndarra
         return tf.stack([[tf.reduce_min(tensor), tf.reduce_max(tensor)] for tensor in tensors])
 
     lows, highs = dict.fromkeys(groups, 0.0), dict.fromkeys(groups, 0.0)
+    for group, (low, high) in (known or {}).items():
+        lows[group], highs[group] = min(lows[group], low), max(highs[group], high)
     for index in range(len(images)):
         for group, (low, high) in zip(groups, measure(images[index]).numpy(), strict=True):
             lows[group], highs[group] = min(lows[group], float(low)), max(highs[group], float(high))

@@ -18,7 +18,7 @@ from keras_yolo_backbones.graph.running import require_tensorflow, watching
 from keras_yolo_backbones.graph.signature import image_input
 from keras_yolo_backbones.quantization.biases import mean_shifts
 from keras_yolo_backbones.quantization.calibration import Calibration, calibration_images
-from keras_yolo_backbones.quantization.choosing import Weighed, choose, evenly, watch
+from keras_yolo_backbones.quantization.choosing import choose
 from keras_yolo_backbones.quantization.guard import guarded
 from keras_yolo_backbones.quantization.kernels import QUANTIZED
 from keras_yolo_backbones.quantization.layers import FakeQuant
@@ -26,6 +26,7 @@ from keras_yolo_backbones.quantization.lower import activation_of, lower, tensor
 from keras_yolo_backbones.quantization.observe import NARROWING, extremes, histograms, kernel_limits
 from keras_yolo_backbones.quantization.ranges import Plan, Range, balanced
 from keras_yolo_backbones.quantization.scales import Scales
+from keras_yolo_backbones.quantization.weighing import MOST, Weighed, evenly, watch
 
 METHODS = ("auto", *NARROWING)
 DEFAULT_METHOD = "auto"
@@ -120,9 +121,10 @@ def plan_lowered(
     if method != "auto":
         return made(method, observed.narrowed(method), {})
     errors = observed.weighed()
-    chosen = made("auto", observed.least_error(errors), errors.powers)
+    widest = observed.widest(errors)
+    chosen = made("auto", choose(errors, widest, centred=centred), errors.powers)
     chosen = dataclasses.replace(chosen, biases=mean_shifts(graph, chosen, evenly(samples)))
-    return guarded(chosen, lambda: made("minmax", observed.widest, {}), primitive, samples)
+    return guarded(chosen, lambda: made("minmax", widest, {}), primitive, samples)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -147,27 +149,23 @@ class _Observed:
     def _watched(self) -> Callable[[Any], list[Any]]:
         return watching(self.graph, [Value(node, 0) for node in self.nodes])
 
-    @functools.cached_property
-    def widest(self) -> dict[str, Range]:
-        """Smallest and largest value of each group."""
-        return self._allowed(extremes(self._watched, self.groups, self.samples))
+    def widest(self, errors: Weighed | None = None) -> dict[str, Range]:
+        """Smallest and largest value of each group; `errors` knows those of the images that it was made on."""
+        rest, known = (self.samples.split(MOST)[1], errors.seen) if errors else (self.samples, {})
+        return self._allowed(extremes(self._watched, self.groups, rest, known))
 
     def narrowed(self, method: str) -> dict[str, Range]:
         """The ranges by one of the methods that look at a tensor alone."""
-        narrow = NARROWING[method]
+        widest, narrow = self.widest(), NARROWING[method]
         if narrow is None:
-            return self.widest
-        counts = histograms(self._watched, self.groups, self.widest, self.samples)
-        return self._allowed({group: narrow(counts[group], bounds) for group, bounds in self.widest.items()})
+            return widest
+        counts = histograms(self._watched, self.groups, widest, self.samples)
+        return self._allowed({group: narrow(counts[group], bounds) for group, bounds in widest.items()})
 
     def weighed(self) -> Weighed:
         """Histograms that count values by what their errors do to the outputs."""
         watched = watch(self.graph, dict(zip(self.nodes, self.groups, strict=True)), self.nodes)
-        return Weighed(self.graph, watched, self.widest, evenly(self.samples))
-
-    def least_error(self, errors: Weighed) -> dict[str, Range]:
-        """The ranges that cause the least error at the outputs."""
-        return choose(errors, self.widest, centred=self.centred)
+        return Weighed(self.graph, watched, evenly(self.samples))
 
     def _allowed(self, ranges: dict[str, Range]) -> dict[str, Range]:
         return {group: balanced(bounds) if group in self.centred else bounds for group, bounds in ranges.items()}
