@@ -22,7 +22,7 @@ with native_noise_hidden():  # TensorFlow logs when it is imported
     from rich.table import Column, Table
 
     import keras_yolo_backbones as kyb
-    from keras_yolo_backbones.benchmark import Candidate, measure, onnx_runner, saved_model_runner, threads
+    from keras_yolo_backbones.benchmark import Candidate, Latency, measure, onnx_runner, saved_model_runner, threads
     from keras_yolo_backbones.commands.common import Timings, readable_bytes, timings_table, working
     from keras_yolo_backbones.litert import LiteModel
 
@@ -40,40 +40,13 @@ def main() -> None:
     args.out.mkdir(parents=True, exist_ok=True)
 
     timings: Timings = []
-    shape = (args.image_size, args.image_size, 3)
     with working(console, f"reading {args.weights}" if args.weights else "building v8-s with ReLU6", timings):
-        if args.weights:
-            model = kyb.from_checkpoint(args.weights, input_shape=shape)
-        else:
-            model = kyb.v8("s", activation="relu6", input_shape=shape)
-        name = model.name.replace("-", "")
+        model = built(args.weights, args.image_size)
         photographs = letterboxed(args.image_size, args.image_size)
-    with working(console, f"TFLite, int8, calibrated on {len(photographs)} photographs", timings):
-        tflite = kyb.export_tflite(model, args.out / f"{name}.tflite", precision="int8", calibration=photographs)
-    with working(console, "SavedModel", timings):
-        # A laptop's server: batches of 32, the largest by default, would take 4 GB to warm up.
-        saved_model = kyb.export_saved_model(model, args.out / "serving" / name, batch_sizes=(1, 8))
-    with working(console, "ONNX", timings):
-        onnx = kyb.export_onnx(model, args.out / f"{name}.onnx")
-
-    runners: dict[str, Candidate] = {
-        "keras": model.predict_on_batch,
-        "tflite": LiteModel(tflite.path, threads=threads()),
-        "saved_model": saved_model_runner(saved_model.path),
-        "onnx": onnx_runner(onnx.path),
-    }
+    artifacts = exported(model, photographs, args.out, timings)
     with working(console, "measuring latency, all in turns", timings):
-        latency = measure(runners, model, rounds=5, yardstick=False)
-
-    levels = [level.name for level in kyb.pyramid(model)]
-    file = Column("file", overflow="fold")
-    table = Table(file, "size", *(f"{level} SNR" for level in levels), "latency / Keras", box=None, pad_edge=False)
-    for artifact in (tflite, saved_model, onnx):
-        agreement = artifact.manifest["agreement"]
-        ratios = [f"{agreement[level]['snr_db']:.1f} dB" for level in levels]
-        kind = artifact.manifest["format"]
-        table.add_row(str(artifact.path), readable_bytes(artifact.size), *ratios, f"{latency[kind].ratio:.2f}")
-    console.print(table)
+        latency = compared(model, artifacts)
+    console.print(table(model, artifacts, latency))
     console.print(
         f"Latency is relative to the Keras model's predict_on_batch in this same run "
         f"({latency['keras'].seconds * 1e3:.0f} ms, {threads()} threads).",
@@ -90,6 +63,54 @@ def main() -> None:
         console.print("`make demo WEIGHTS=yolov8s.pt` shows what a trained network sees.")
     if args.timings:
         console.print(timings_table(timings))
+
+
+def built(weights: Path | None, side: int) -> keras.Model:
+    """The network of a checkpoint, or YOLOv8-s with ReLU6."""
+    shape = (side, side, 3)
+    return (
+        kyb.from_checkpoint(weights, input_shape=shape)
+        if weights
+        else kyb.v8("s", activation="relu6", input_shape=shape)
+    )
+
+
+def exported(model: keras.Model, photographs: np.ndarray, out: Path, timings: Timings) -> list[kyb.Artifact]:
+    """One file of each format."""
+    name = model.name.replace("-", "")
+    with working(console, f"TFLite, int8, calibrated on {len(photographs)} photographs", timings):
+        tflite = kyb.export_tflite(model, out / f"{name}.tflite", precision="int8", calibration=photographs)
+    with working(console, "SavedModel", timings):
+        # A laptop's server: batches of 32, the largest by default, would take 4 GB to warm up.
+        saved_model = kyb.export_saved_model(model, out / "serving" / name, batch_sizes=(1, 8))
+    with working(console, "ONNX", timings):
+        onnx = kyb.export_onnx(model, out / f"{name}.onnx")
+    return [tflite, saved_model, onnx]
+
+
+def compared(model: keras.Model, artifacts: list[kyb.Artifact]) -> dict[str, Latency]:
+    """How long the model and each file take for one image."""
+    tflite, saved_model, onnx = (artifact.path for artifact in artifacts)
+    runners: dict[str, Candidate] = {
+        "keras": model.predict_on_batch,
+        "tflite": LiteModel(tflite, threads=threads()),
+        "saved_model": saved_model_runner(saved_model),
+        "onnx": onnx_runner(onnx),
+    }
+    return measure(runners, model, rounds=5, yardstick=False)
+
+
+def table(model: keras.Model, artifacts: list[kyb.Artifact], latency: dict[str, Latency]) -> Table:
+    """A row for each file: its size, how closely each level follows the model, and its share of Keras' time."""
+    levels = [level.name for level in kyb.pyramid(model)]
+    file = Column("file", overflow="fold")
+    found = Table(file, "size", *(f"{level} SNR" for level in levels), "latency / Keras", box=None, pad_edge=False)
+    for artifact in artifacts:
+        agreement = artifact.manifest["agreement"]
+        ratios = [f"{agreement[level]['snr_db']:.1f} dB" for level in levels]
+        share = latency[artifact.manifest["format"]].ratio
+        found.add_row(str(artifact.path), readable_bytes(artifact.size), *ratios, f"{share:.2f}")
+    return found
 
 
 def draw(model: keras.Model, photograph: np.ndarray, path: Path, *, trained: bool) -> Path:

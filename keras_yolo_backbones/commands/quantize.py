@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import importlib.util
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,13 +10,13 @@ from rich.console import Console
 
 from keras_yolo_backbones.commands.common import add_model_arguments, build_model, working
 from keras_yolo_backbones.commands.export import artifact_table, check_target_of, load
-from keras_yolo_backbones.errors import ArgumentError, one_of
+from keras_yolo_backbones.commands.quantize_search import check_search, search
+from keras_yolo_backbones.commands.quantized_files import beside, bought, export, write_report
+from keras_yolo_backbones.errors import one_of
 
 if TYPE_CHECKING:
     import keras
 
-    from keras_yolo_backbones.export.manifest import Artifact
-    from keras_yolo_backbones.quantization import Plan, Report
     from keras_yolo_backbones.quantization.calibration import Calibration
 
 FORMATS = ("tflite", "onnx")
@@ -74,6 +72,32 @@ def add(subparsers: argparse._SubParsersAction) -> None:
 
 def run(args: argparse.Namespace, console: Console) -> int:
     """Plan, quantize, tune, export, report."""
+    _check(args)
+    with working(console, f"building {args.model}"):
+        model, samples, folder = _read(args)
+    stem = folder / ("-".join(filter(None, [model.name, args.activation])) + "-qat")
+    if args.at_least_db is not None:
+        return search(args, console, model, samples, stem)
+    aware = _planned(args, console, model, samples, stem)
+    if args.epochs != 0:
+        print(_tuned(args, console, model, aware, samples, stem))
+    for suffix in (".report.json", ".report.png"):  # of older files: no report lies beside a file that it is not of
+        beside(stem, suffix).unlink(missing_ok=True)
+    with working(console, "exporting"):
+        artifacts = [export(aware, format, beside(stem, f".{format}"), args) for format in args.format]
+    with working(console, "comparing with float"):
+        from keras_yolo_backbones import quantization
+
+        report = quantization.report(model, artifacts[0].path, samples)
+    write_report(report, artifacts[0].path, stem)
+    output = Console()
+    output.print(artifact_table(artifacts))
+    output.print(str(report), markup=False, highlight=False, soft_wrap=True)
+    return 0
+
+
+def _check(args: argparse.Namespace) -> None:
+    """Check the options, before anything is built."""
     for format in args.format:
         if format not in FORMATS:
             raise one_of("format", format, FORMATS)
@@ -82,140 +106,61 @@ def run(args: argparse.Namespace, console: Console) -> int:
     if args.target:
         check_target_of(args.target, args.format)
     if args.at_least_db is not None:
-        _check_search(args)
-    with working(console, f"building {args.model}"):
-        model = build_model(args)
-        load(model, args.weights)
-        from keras_yolo_backbones import quantization
-        from keras_yolo_backbones.files import check_directory
-        from keras_yolo_backbones.graph.signature import image_input
-        from keras_yolo_backbones.quantization.calibration import calibration_images
+        check_search(args)
 
-        folder = check_directory(args.out)
-        images = image_input(model)
-        samples = calibration_images(args.images, shape=images.sized(None), preprocessing=images.preprocessing)
-    stem = "-".join(filter(None, [model.name, args.activation])) + "-qat"
-    if args.at_least_db is not None:
-        return _search(args, console, model, samples, folder / stem)
+
+def _read(args: argparse.Namespace) -> tuple[keras.Model, Calibration, Path]:
+    """The float model, the photographs, and the folder to write to."""
+    model = build_model(args)
+    load(model, args.weights)
+    from keras_yolo_backbones.files import check_directory
+    from keras_yolo_backbones.graph.signature import image_input
+    from keras_yolo_backbones.quantization.calibration import calibration_images
+
+    folder = check_directory(args.out)
+    images = image_input(model)
+    samples = calibration_images(args.images, shape=images.sized(None), preprocessing=images.preprocessing)
+    return model, samples, folder
+
+
+def _planned(
+    args: argparse.Namespace, console: Console, model: keras.Model, samples: Calibration, stem: Path
+) -> keras.Model:
+    """The fake-quantized model; its plan is written."""
+    from keras_yolo_backbones import quantization
+
     with working(console, f"planning on {len(samples)} images"):
         plan = quantization.plan(model, samples, method=args.method, symmetric=args.scheme == "symmetric")
         options = {"learn_ranges": args.learn_ranges, "keep_float": args.keep_float}
         aware = quantization.quantize_aware(model, plan, **options)
-        plan.save(folder / f"{stem}.plan.json")
+        plan.save(beside(stem, ".plan.json"))
     if args.keep_float:
         with working(console, "measuring what float layers bring"):
-            bought = _bought(model, plan, aware, samples)
-        print(bought)
-    if args.epochs != 0:
-        told = quantization.distill(
-            model,
-            aware,
-            samples,
-            epochs=args.epochs,
-            batch_size=8 if args.batch_size is None else args.batch_size,
-            learning_rate=3e-5 if args.learning_rate is None else args.learning_rate,
-            checkpoints=folder / f"{stem}.checkpoints",
-            quiet=not console.is_terminal,
-        )
-        change = f"{told.held_out[0]:.2e} to {told.held_out[told.best]:.2e}"
-        print(f"held-out loss: {change}, after epoch {told.best} of {len(told.held_out) - 1}")
-    for suffix in (".json", ".png"):  # of older files: no report lies beside a file that it is not of
-        (folder / f"{stem}.report{suffix}").unlink(missing_ok=True)
-    with working(console, "exporting"):
-        artifacts = [_export(aware, format, folder / f"{stem}.{format}", args) for format in args.format]
-    with working(console, "comparing with float"):
-        report = quantization.report(model, artifacts[0].path, samples)
-    _write(report, artifacts[0].path, folder / f"{stem}.report")
-    output = Console()
-    output.print(artifact_table(artifacts))
-    output.print(str(report), markup=False, highlight=False, soft_wrap=True)
-    return 0
+            brought = bought(model, plan, aware, samples)
+        print(brought)
+    return aware
 
 
-def _check_search(args: argparse.Namespace) -> None:
-    """Check that the options leave the search its choice, before anything is built."""
-    given = {
-        "--batch-size": args.batch_size is not None,
-        "--format": args.format != ["tflite"],
-        "--keep-float": bool(args.keep_float),
-        "--learn-ranges": args.learn_ranges,
-        "--learning-rate": args.learning_rate is not None,
-        "--method": args.method != "auto",
-        "--scheme": args.scheme != "asymmetric",
-    }
-    if found := [option for option, is_given in given.items() if is_given]:
-        raise ArgumentError(f"--at-least-db chooses all measures itself: leave out {', '.join(found)}.")
-
-
-def _search(args: argparse.Namespace, console: Console, model: keras.Model, samples: Calibration, stem: Path) -> int:
-    """Find the cheapest measures, write their file; 1 if the bound is not met."""
-    from keras_yolo_backbones.quantization import at_least
-
-    with working(console, f"looking for {args.at_least_db:g} dB on {len(samples)} images"):
-        found = at_least(model, samples, args.at_least_db, epochs=args.epochs, latency=_latency, quiet=True)
-    with working(console, "exporting"):
-        artifact = _export(found.model, "tflite", stem.with_name(f"{stem.name}.tflite"), args)
-    if importlib.util.find_spec("matplotlib"):
-        found.save_plot(stem.with_name(f"{stem.name}.budget.png"))
-    output = Console()
-    output.print(str(found), markup=False, highlight=False, soft_wrap=True)
-    output.print(artifact_table([artifact]))
-    return 0 if found.met else 1
-
-
-def _latency(aware: keras.Model) -> float:
-    """Median milliseconds of the file of a fake-quantized model through LiteRT."""
-    import statistics
-    import time
-
-    import numpy as np
-
-    from keras_yolo_backbones.export.tflite import export_tflite
-    from keras_yolo_backbones.litert import LiteModel
-    from keras_yolo_backbones.work_folders import scratch
-
-    with scratch() as folder:
-        runner = LiteModel(export_tflite(aware, folder / "m.tflite", least_snr_db=-100).path)
-    image: np.ndarray = np.zeros((1, *runner.input_shape), np.float32)
-    times = []
-    for _ in range(9):
-        start = time.perf_counter()
-        runner(image)
-        times.append(1e3 * (time.perf_counter() - start))
-    return statistics.median(times)
-
-
-def _export(aware: keras.Model, format: str, path: Path, args: argparse.Namespace) -> Artifact:
-    if format == "onnx":
-        from keras_yolo_backbones.export.onnx.exporter import export_onnx
-
-        return export_onnx(aware, path, scheme=args.scheme)
-    from keras_yolo_backbones.export.tflite import export_tflite
-
-    return export_tflite(aware, path, target=args.target)
-
-
-def _bought(model: keras.Model, plan: Plan, aware: keras.Model, samples: Calibration) -> str:
-    """What float layers bring before any tuning, against the same plan without them."""
+def _tuned(
+    args: argparse.Namespace,
+    console: Console,
+    model: keras.Model,
+    aware: keras.Model,
+    samples: Calibration,
+    stem: Path,
+) -> str:
+    """Train `aware` on the float model's features; returns what that brought."""
     from keras_yolo_backbones import quantization
-    from keras_yolo_backbones.export.tflite import export_tflite
-    from keras_yolo_backbones.work_folders import scratch
 
-    forms = aware, quantization.quantize_aware(model, plan)
-    with scratch() as folder:
-        files = [export_tflite(form, folder / f"{index}.tflite").path for index, form in enumerate(forms)]
-        kept, full = (quantization.report(model, file, samples) for file in files)
-    return f"before tuning, {kept.bought(full)}"
-
-
-def _write(report: Report, file: Path, path: Path) -> None:
-    """Write the report of a file as JSON and, where matplotlib is installed, as a plot."""
-    from keras_yolo_backbones.export.manifest import file_digest
-    from keras_yolo_backbones.files import staged
-
-    of = {"file": file.name, "sha256": file_digest(file)}
-    text = json.dumps(of | report.as_dict(), indent=1) + "\n"
-    with staged(path.with_name(f"{path.name}.json")) as temporary:
-        temporary.write_text(text, encoding="utf-8")
-    if importlib.util.find_spec("matplotlib"):
-        report.save_plot(path.with_name(f"{path.name}.png"))
+    told = quantization.distill(
+        model,
+        aware,
+        samples,
+        epochs=args.epochs,
+        batch_size=8 if args.batch_size is None else args.batch_size,
+        learning_rate=3e-5 if args.learning_rate is None else args.learning_rate,
+        checkpoints=beside(stem, ".checkpoints"),
+        quiet=not console.is_terminal,
+    )
+    change = f"{told.held_out[0]:.2e} to {told.held_out[told.best]:.2e}"
+    return f"held-out loss: {change}, after epoch {told.best} of {len(told.held_out) - 1}"

@@ -90,23 +90,14 @@ def export_saved_model(
     require_tensorflow()
     check_model(model)
     images = _sized(image_input(model), image_size)
-    names = choose(None if signatures is None else tuple(signatures), model, images)
-    if detect is not None:
-        if not isinstance(detect, Detect):
-            raise ArgumentError(f"detect is a {type(detect).__name__}; expected kyb.Detect(decode).")
-        names += choose_detection(model, images)
+    names = _signatures(model, images, signatures, detect)
     sizes = _batch_sizes(batch_sizes, len(names))
-    if precision is not None and precision not in PRECISIONS:
-        raise one_of("precision", precision, PRECISIONS)
-    if not isinstance(max_pixels, int) or isinstance(max_pixels, bool) or max_pixels < 1:
-        raise ArgumentError(f"max_pixels {max_pixels!r}: expected a positive integer.")
+    _check(precision, max_pixels)
     folder = check_directory(directory)
     check_server_files(folder, xla=xla)
     check_version(folder, version)
     with step("folding"):
-        served = fuse(model) if fused else model
-        if precision is not None:
-            served = recast(served, PRECISIONS[precision])
+        served = _served(model, fused, precision)
         plain = fusable(served)
     with scratch(folder) as work:
         temporary = work / "version"
@@ -144,6 +135,31 @@ def export_saved_model(
         target = publish(temporary, folder, version)
         write_server_files(folder, sizes, xla=compiled)
     return Artifact(target, manifest)
+
+
+def _signatures(
+    model: keras.Model, images: ImageInput, chosen: Sequence[str] | None, detect: Detect | None
+) -> tuple[str, ...]:
+    """The signatures that are asked for; those of `detect` come last."""
+    names = choose(None if chosen is None else tuple(chosen), model, images)
+    if detect is None:
+        return names
+    if not isinstance(detect, Detect):
+        raise ArgumentError(f"detect is a {type(detect).__name__}; expected kyb.Detect(decode).")
+    return names + choose_detection(model, images)
+
+
+def _check(precision: str | None, max_pixels: int) -> None:
+    if precision is not None and precision not in PRECISIONS:
+        raise one_of("precision", precision, PRECISIONS)
+    if not isinstance(max_pixels, int) or isinstance(max_pixels, bool) or max_pixels < 1:
+        raise ArgumentError(f"max_pixels {max_pixels!r}: expected a positive integer.")
+
+
+def _served(model: keras.Model, fused: bool, precision: str | None) -> keras.Model:
+    """The model as the server computes it."""
+    served = fuse(model) if fused else model
+    return served if precision is None else recast(served, PRECISIONS[precision])
 
 
 def run_in_session(
