@@ -133,8 +133,8 @@ LARGE = (256, 192, 3)
 SMALLER = (128, 128)
 
 
-def large(*layers):
-    images = x = keras.Input(LARGE)
+def large(*layers, dtype="float32"):
+    images = x = keras.Input(LARGE, dtype=dtype)
     for layer in layers:
         x = layer(x)
     return randomized(keras.Model(images, x))
@@ -159,8 +159,9 @@ def test_models_of_large_images_are_checked_on_small_ones_where_layers_allow_it(
     assert relative_error(kyb.fuse(model).predict_on_batch(values), model.predict_on_batch(values)) < 1e-5
 
 
+@pytest.mark.parametrize("dtype", ["float32", "uint8"])
 @pytest.mark.parametrize("after", [(), (L.Reshape((256 * 192, 4)),)], ids=["small", "own size"])
-def test_a_wrong_rewrite_of_a_model_of_large_images_is_found(after, monkeypatch):
+def test_a_wrong_rewrite_of_a_model_of_large_images_is_found(after, dtype, monkeypatch):
     original = fuse_module.fused_unchecked
 
     def wrong(model):
@@ -171,4 +172,4 @@ def test_a_wrong_rewrite_of_a_model_of_large_images_is_found(after, monkeypatch)
 
     monkeypatch.setattr(fuse_module, "fused_unchecked", wrong)
     with pytest.raises(kyb.GraphError, match="changed its outputs by"):
-        kyb.fuse(large(L.Conv2D(4, 3, padding="same"), norm(), *after))
+        kyb.fuse(large(L.Rescaling(1 / 255), L.Conv2D(4, 3, padding="same"), norm(), *after, dtype=dtype))

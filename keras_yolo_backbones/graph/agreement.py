@@ -58,13 +58,22 @@ def agreement(reference: np.ndarray, candidate: np.ndarray) -> Agreement:
     )
 
 
-def probe(model: keras.Model, *, side: int = 128, seed: int = 0) -> Any:
-    """Random inputs in [0, 1) for a model, in the structure of its inputs; open sizes become `side`, open batches 1."""
-    random = np.random.default_rng(seed)
+def probe(model: keras.Model, *, most: int | None = None) -> Any:
+    """Random inputs for a model, in the structure of its inputs: in [0, 1), and of uint8 in 0…255.
+
+    Args:
+        model: open sizes become 128, open batches 1.
+        most: images that are higher or wider are drawn so high or wide.
+    """
+    random = np.random.default_rng(0)
 
     def fill(tensor: keras.KerasTensor) -> np.ndarray:
         batch, *rest = tensor.shape
-        shape = (batch or 1, *(size or side for size in rest))
-        return random.random(shape).astype(keras.backend.standardize_dtype(tensor.dtype))
+        sizes = [size or 128 for size in rest]
+        if most is not None and len(sizes) == 3:
+            sizes = [min(size, most) for size in sizes[:2]] + sizes[2:]
+        values = random.random((batch or 1, *sizes))
+        kind = keras.backend.standardize_dtype(tensor.dtype)
+        return (values * 256 if kind == "uint8" else values).astype(kind)
 
     return keras.tree.map_structure(fill, model.input)

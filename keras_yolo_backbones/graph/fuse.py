@@ -6,7 +6,6 @@ from collections.abc import Callable
 from typing import Any
 
 import keras
-import numpy as np
 
 from keras_yolo_backbones.errors import GraphError
 from keras_yolo_backbones.graph.agreement import agreement, probe
@@ -120,7 +119,7 @@ def _on_small_images(*models: keras.Model) -> list[list[Any]] | None:
     graphs = [read(model) for model in models]
     if not all(_works_on_any_size(node.layer) for graph in graphs for node in graph.nodes):
         return None
-    images = np.random.default_rng(0).random((shape[0] or 1, *(min(side, SMALL) for side in shape[1:3]), shape[3]))
+    (images,) = keras.tree.flatten(probe(models[0], most=SMALL))
     try:
         outputs = [watching(graph, keras.tree.flatten(graph.outputs))(images) for graph in graphs]
     except Exception:  # a map has become smaller than a window, or maps that meet differ: the own size decides
