@@ -173,3 +173,27 @@ def test_a_wrong_rewrite_of_a_model_of_large_images_is_found(after, dtype, monke
     monkeypatch.setattr(fuse_module, "fused_unchecked", wrong)
     with pytest.raises(kyb.GraphError, match="changed its outputs by"):
         kyb.fuse(large(L.Rescaling(1 / 255), L.Conv2D(4, 3, padding="same"), norm(), *after, dtype=dtype))
+
+
+class Undescribed(L.Layer):
+    """Its config leaves out what it multiplies by."""
+
+    def __init__(self, factor=2.0, **kwargs):
+        super().__init__(**kwargs)
+        self.factor = factor
+
+    def call(self, x):
+        return x * self.factor
+
+    def get_config(self):
+        return {"name": self.name}
+
+
+def test_a_layer_that_its_config_does_not_describe_is_named():
+    images = keras.Input((32, 32, 3))
+    inner = keras.Sequential([keras.Input((30, 30, 4)), Undescribed(3.0, name="gain")], name="inner")
+    model = randomized(keras.Model(images, inner(norm()(L.Conv2D(4, 3)(images))), name="net"))
+    with pytest.raises(kyb.GraphError, match=r"copies of the layers of 'net' .* of 'inner.gain' \(Undescribed\)"):
+        kyb.fuse(model)
+    model.get_layer("inner").get_layer("gain").factor = 2.0
+    kyb.fuse(model)

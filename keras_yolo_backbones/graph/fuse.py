@@ -9,12 +9,13 @@ import keras
 
 from keras_yolo_backbones.errors import GraphError
 from keras_yolo_backbones.graph.agreement import agreement, probe
+from keras_yolo_backbones.graph.copies import is_known
 from keras_yolo_backbones.graph.factors import factors_after_convs
 from keras_yolo_backbones.graph.fold import Replacement, norms_after_convs
 from keras_yolo_backbones.graph.ir import Graph, Node
 from keras_yolo_backbones.graph.parallel import parallel_convs
 from keras_yolo_backbones.graph.read import functional, read
-from keras_yolo_backbones.graph.rewrite import Rule, rebuild, recast
+from keras_yolo_backbones.graph.rewrite import Rule, keep, rebuild, recast
 from keras_yolo_backbones.graph.running import watching
 from keras_yolo_backbones.graph.shared_norm import norms_after_concats
 
@@ -73,15 +74,34 @@ def fuse(model: keras.Model) -> keras.Model:
     fused = fused_unchecked(model)
     allowed = max(TOLERANCE.get(layer.compute_dtype, 0.0) for layer in [model, *model.layers])
     if not _error(_on_small_images(model, fused) or _on_own_inputs(model, fused)) <= allowed:
-        # Attention between random weights amplifies rounding beyond any bound; in float64 a right rewrite stays right.
-        exact = recast(model, "float64")
-        error = _error(_on_own_inputs(exact, fused_unchecked(exact)))
-        if not error <= TOLERANCE["float64"]:
-            raise GraphError(
-                f"rewriting {model.name!r} changed its outputs by {error:.1e} of their largest value, more than "
-                f"{TOLERANCE['float64']:.0e}; are its weights finite?"
-            )
+        _check_copies(model, allowed)
+        _check_in_float64(model)
     return fused
+
+
+def _check_copies(model: keras.Model, allowed: float) -> None:
+    """Check that copies of the layers compute what the layers do."""
+    graph = read(model)
+    error = _error(_on_own_inputs(model, rebuild(graph, keep)))
+    if not error <= allowed:
+        own = [f"{node.name!r} ({type(node.layer).__name__})" for node in graph.nodes if not is_known(node.layer)]
+        reason = "are its weights finite?"
+        if own:
+            reason = f"get_config() of {', '.join(own)} has to return all that decides what the layer computes."
+        raise GraphError(
+            f"copies of the layers of {model.name!r} change its outputs by {error:.1e} of their largest value; {reason}"
+        )
+
+
+def _check_in_float64(model: keras.Model) -> None:
+    """Check a rewrite where attention between random weights amplifies rounding beyond any bound."""
+    exact = recast(model, "float64")
+    error = _error(_on_own_inputs(exact, fused_unchecked(exact)))
+    if not error <= TOLERANCE["float64"]:
+        raise GraphError(
+            f"rewriting {model.name!r} changed its outputs by {error:.1e} of their largest value, more than "
+            f"{TOLERANCE['float64']:.0e}; are its weights finite?"
+        )
 
 
 def fused_unchecked(model: keras.Model) -> keras.Model:
