@@ -66,6 +66,11 @@ def maker_of(tensor: Any) -> Any:
     return tensor._keras_history.operation
 
 
+def call_number(tensor: Any) -> int:
+    """Which of the calls of its layer or operation made a `KerasTensor`."""
+    return int(tensor._keras_history.node_index)
+
+
 def output_of(tensor: Any) -> tuple[Any, int]:
     """The layer or operation that made a `KerasTensor`, and which of its outputs it is."""
     operation, _, index = tensor._keras_history

@@ -52,6 +52,30 @@ def test_a_single_output_of_a_sequential_model():
     assert (fused.name, list(named_outputs(fused))) == ("net", ["last"])
 
 
+@pytest.mark.parametrize("keep_float", [[], ["scores"]])
+def test_a_fake_quantized_model_keeps_names_where_it_is_saved_and_trained_on(model, keep_float, tmp_path):
+    aware = kyb.quantize_aware(model, PIXELS, keep_float=keep_float)
+    aware.save(tmp_path / "m.keras")
+    for found in (kyb.load_model(tmp_path / "m.keras"), keras.models.clone_model(aware)):
+        assert list(named_outputs(found)) == ["scores", "norm"]
+    artifact = kyb.export_tflite(kyb.load_model(tmp_path / "m.keras"), tmp_path / "m.tflite")
+    assert sorted(artifact.manifest["outputs"]) == ["norm", "scores"]
+
+
+def test_two_outputs_of_one_scale(tmp_path):
+    """One layer rounds both: its calls have a name each."""
+    images = keras.Input((16, 16, 3), name="images")
+    left, right = (L.Conv2D(2, 1, name=name)(images) for name in ("left", "right"))
+    both = L.Concatenate(name="both")([left, right])
+    model = keras.Model(images, [right, left, both])
+    kyb.quantize_aware(model, PIXELS).save(tmp_path / "m.keras")
+    found = kyb.load_model(tmp_path / "m.keras")
+    assert list(named_outputs(found)) == ["right", "left", "both"]
+    wanted = dict(zip(("right", "left"), model.predict_on_batch(PIXELS / np.float32(255)), strict=False))
+    given = dict(zip(named_outputs(found), found.predict_on_batch(PIXELS / np.float32(255)), strict=True))
+    assert all(np.abs(given[name] - wanted[name]).max() < 0.05 for name in wanted)
+
+
 def test_what_compares_by_name_finds_them(model):
     aware = kyb.quantize_aware(model, PIXELS // 8)  # of little contrast: two plans are tried
     told = kyb.quantization.distill(model, aware, np.concatenate([PIXELS, PIXELS]), epochs=1, quiet=True)

@@ -47,7 +47,7 @@ class Graph:
         nodes: ordered: each after those whose tensors it uses.
         inputs: the model's inputs, a structure of `Value`.
         outputs: the model's outputs, a structure of `Value`.
-        output_names: what Keras calls them, in flat order, by the layers that made them.
+        output_names: what they are called, in flat order, by the layers that made them.
     """
 
     def __init__(self, name: str, nodes: list[Node], inputs: Any, outputs: Any, output_names: list[str]):

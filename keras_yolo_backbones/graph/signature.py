@@ -12,7 +12,7 @@ import numpy as np
 from keras_yolo_backbones.arguments import check_model
 from keras_yolo_backbones.errors import ArgumentError, ExportError
 from keras_yolo_backbones.graph.arithmetic import Affine, affine_of
-from keras_yolo_backbones.graph.read import functional, read
+from keras_yolo_backbones.graph.read import functional, output_names, read
 from keras_yolo_backbones.preprocessing import RGB, RGB_PIXELS, Preprocessing, for_channels
 from keras_yolo_backbones.provenance import provenance_of
 
@@ -136,7 +136,7 @@ def named_outputs(model: keras.Model) -> dict[str, keras.KerasTensor]:
     if isinstance(outputs, dict):
         return outputs
     names: list[str] = []
-    for name in functional(model).output_names:
+    for name in output_names(functional(model)):
         count = sum(other.rsplit("_", 1)[0] == name or other == name for other in names)
         names.append(f"{name}_{count}" if count else name)
     return dict(zip(names, model.outputs, strict=True))

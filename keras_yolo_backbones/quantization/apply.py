@@ -10,6 +10,7 @@ import numpy as np
 from keras import tree
 
 from keras_yolo_backbones.errors import CalibrationError, GraphError
+from keras_yolo_backbones.fragile import call_number, maker_of
 from keras_yolo_backbones.graph.copies import OnePerLayer, copied
 from keras_yolo_backbones.graph.ir import Graph, Node, Value
 from keras_yolo_backbones.graph.read import read
@@ -52,7 +53,17 @@ def apply(
     graph = read(primitive)
     scales = Scales(graph, images)
     floats = float_nodes(graph, scales, keep_float)
-    return rebuild(graph, _FakeQuantization(graph, scales, plan, learn_ranges, floats))
+    aware = rebuild(graph, _FakeQuantization(graph, scales, plan, learn_ranges, floats))
+    if not isinstance(aware.output, dict):
+        _name_outputs(aware)
+    return aware
+
+
+def _name_outputs(aware: keras.Model) -> None:
+    """Let the layers that round outputs know what those are called: a saved model forgets all names but its layers'."""
+    for tensor, name in zip(aware.outputs, aware.output_names, strict=True):
+        if isinstance(layer := maker_of(tensor), FakeQuant):
+            layer.outputs[str(call_number(tensor))] = name
 
 
 class _FakeQuantization:

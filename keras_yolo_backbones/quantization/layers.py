@@ -43,10 +43,21 @@ class FakeQuant(keras.layers.Layer):
         learn: whether training moves the two ends of the range: a hundred times as fast as weights, and in units of
             its width, for a step that is right for weights of 0.01 would not move a range of 10.
         symmetric: whether zero stays in the middle of a range that training moves.
+        outputs: number of a call -> the model's output that it makes, where Keras would call that after this layer.
     """
 
-    def __init__(self, low: float, high: float, *, learn: bool = False, symmetric: bool = False, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        low: float,
+        high: float,
+        *,
+        learn: bool = False,
+        symmetric: bool = False,
+        outputs: dict[str, str] | None = None,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
+        self.outputs = dict(outputs or {})
         self.low, self.high, self.learn, self.symmetric = float(low), float(high), learn, symmetric
         ends = _Values((self.low, self.high))
         self.start = self.add_weight(name="range", shape=(2,), initializer=ends, trainable=False, dtype="float32")
@@ -81,6 +92,7 @@ class FakeQuant(keras.layers.Layer):
             "high": self.high,
             "learn": self.learn,
             "symmetric": self.symmetric,
+            **({"outputs": dict(self.outputs)} if self.outputs else {}),
         }
 
 
