@@ -372,6 +372,15 @@ def test_the_table_has_a_row_for_each_backbone_and_measures_none_twice(example, 
         example["table"].main()
 
 
+def test_a_folder_whose_options_were_refused_takes_others(example, tmp_path, monkeypatch):
+    monkeypatch.setattr(subprocess, "run", lambda command, **_: subprocess.CompletedProcess(command, 2))
+    for rate in ("--rat=0.1", "--rates=0.1"):
+        command = ["table.py", "--task", "digits", "--out", str(tmp_path), "--backbones", "v8-n", rate]
+        monkeypatch.setattr(sys, "argv", command)
+        with pytest.raises(SystemExit, match=r"no table: train.py ended with an error on v8-n"):
+            example["table"].main()
+
+
 def test_training_goes_on_only_with_the_options_that_it_was_begun_with(example, tmp_path, monkeypatch):
     for name in ("train", "test"):
         example["digits"].write(tmp_path / name, example["digits"].make_digits(1, seed=0, training=True))

@@ -20,6 +20,10 @@ from pathlib import Path
 from begun import go_on
 
 HEADER = "| backbone | parameters | mAP float | int8 (PTQ) | int8 (QAT with labels) | kB of int8 | minutes |"
+NOTE = "table.json"
+REFUSED = 2
+"""What train.py ends with where it does not know its options."""
+
 QUICK = ("--epochs", "0", "14", "2")
 """Without weights to start from, a frozen backbone is no stage of its own."""
 
@@ -49,11 +53,14 @@ def digits(folder: Path) -> Path:
 
 def measured(task: Path, backbone: str, out: Path, options: list[str]) -> dict:
     """What train.py measures, in a process of its own."""
-    go_on(out, "table.json", {"--task": task, "options": " ".join(options)})
+    go_on(out, NOTE, {"--task": task, "options": " ".join(options)})
     file = out / "measured.json"
     if not file.exists():
         command = [sys.executable, Path(__file__).with_name("train.py"), task, *options]
-        if subprocess.run([*command, "--backbone", backbone, "--out", out], check=False).returncode:
+        ended = subprocess.run([*command, "--backbone", backbone, "--out", out], check=False).returncode
+        if ended == REFUSED:
+            (out / NOTE).unlink()  # nothing was begun with them
+        if ended:
             raise SystemExit(f"no table: train.py ended with an error on {backbone}, see above.")
     return json.loads(file.read_text(encoding="utf-8"))
 
