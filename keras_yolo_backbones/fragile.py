@@ -40,18 +40,18 @@ def without_values() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def without_copies_in_tf2onnx() -> Iterator[None]:
-    """Let tf2onnx improve a graph in place: it copies all weights before each of two dozen steps, to go on with a copy
-    where a step fails. In the block a step that fails is an error."""
-    name = "TF2ONNX_CATCH_ERRORS"  # whatever its value is, in versions 1.16 and 1.17
-    before = os.environ.get(name)
-    os.environ[name] = "false"
+def tf2onnx_copies(wanted: bool) -> Iterator[None]:
+    """Whether tf2onnx copies all weights before each of its two dozen improvements, to go on where one fails. Without
+    copies it is an error in the block."""
+    name = "TF2ONNX_CATCH_ERRORS"  # in versions 1.16 and 1.17 any value switches copies off
+    before = os.environ.pop(name, None)
+    if not wanted:
+        os.environ[name] = "false"
     try:
         yield
     finally:
-        if before is None:
-            del os.environ[name]
-        else:
+        os.environ.pop(name, None)
+        if before is not None:
             os.environ[name] = before
 
 

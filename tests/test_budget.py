@@ -66,6 +66,13 @@ def test_a_search_refuses_the_options_that_it_chooses_itself(tmp_path, capfd):
     assert not (tmp_path / "out").exists()
 
 
+def test_the_number_of_epochs_is_checked_before_anything_is_built(tmp_path, capfd):
+    command = ["quantize", "v8-n", "--images", str(tmp_path), "--out", str(tmp_path / "out"), "--epochs", "-1"]
+    assert main(command) == 2
+    assert "--epochs -1: expected 0 or more." in " ".join(capfd.readouterr().err.split())
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_network_without_anything_to_round_is_said_to_be_one():
     images = keras.Input((16, 16, 3), name="images")
     model = keras.Model(images, {"P1": keras.layers.MaxPooling2D(2)(images)}, name="bare")

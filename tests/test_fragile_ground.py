@@ -374,6 +374,8 @@ def test_an_improvement_of_tf2onnx_that_fails_is_left_out(monkeypatch, tmp_path)
             raise RuntimeError("not today")
 
     monkeypatch.setitem(optimizer._optimizers, "failing", Failing)
+    monkeypatch.setenv("TF2ONNX_CATCH_ERRORS", "true")
     artifact = kyb.export_onnx(small_network(), tmp_path / "m.onnx")
     assert (tried[0], tried[1]) == ("false", None)
+    assert os.environ["TF2ONNX_CATCH_ERRORS"] == "true", "the user's own"
     assert artifact.manifest["agreement"]["P3"]["snr_db"] > 100

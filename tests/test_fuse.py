@@ -159,7 +159,7 @@ def test_models_of_large_images_are_checked_on_small_ones_where_layers_allow_it(
     assert relative_error(kyb.fuse(model).predict_on_batch(values), model.predict_on_batch(values)) < 1e-5
 
 
-@pytest.mark.parametrize("dtype", ["float32", "uint8"])
+@pytest.mark.parametrize("dtype", ["float32", "uint8", "int32", "int8"])
 @pytest.mark.parametrize("after", [(), (L.Reshape((256 * 192, 4)),)], ids=["small", "own size"])
 def test_a_wrong_rewrite_of_a_model_of_large_images_is_found(after, dtype, monkeypatch):
     original = fuse_module.fused_unchecked
@@ -197,3 +197,8 @@ def test_a_layer_that_its_config_does_not_describe_is_named():
         kyb.fuse(model)
     model.get_layer("inner").get_layer("gain").factor = 2.0
     kyb.fuse(model)
+
+
+def test_integers_that_are_no_images_may_be_places_in_a_table():
+    places = keras.Input((16,), dtype="uint8")
+    kyb.fuse(keras.Model(places, L.Dense(2)(L.Embedding(10, 4)(places))))

@@ -11,8 +11,8 @@ from rich.console import Console
 from keras_yolo_backbones.commands.common import add_model_arguments, build_model, working
 from keras_yolo_backbones.commands.export import artifact_table, check_target_of, load
 from keras_yolo_backbones.commands.quantize_search import check_search, search
-from keras_yolo_backbones.commands.quantized_files import beside, bought, export, write_report
-from keras_yolo_backbones.errors import one_of
+from keras_yolo_backbones.commands.quantized_files import beside, bought, clear_reports, export, write_report
+from keras_yolo_backbones.errors import ArgumentError, one_of
 
 if TYPE_CHECKING:
     import keras
@@ -81,8 +81,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
     aware = _planned(args, console, model, samples, stem)
     if args.epochs != 0:
         print(_tuned(args, console, model, aware, samples, stem))
-    for suffix in (".report.json", ".report.png"):  # of older files: no report lies beside a file that it is not of
-        beside(stem, suffix).unlink(missing_ok=True)
+    clear_reports(stem)
     with working(console, "exporting"):
         artifacts = [export(aware, format, beside(stem, f".{format}"), args) for format in args.format]
     with working(console, "comparing with float"):
@@ -105,6 +104,8 @@ def _check(args: argparse.Namespace) -> None:
         raise one_of("scheme", args.scheme, SCHEMES)
     if args.target:
         check_target_of(args.target, args.format)
+    if args.epochs is not None and args.epochs < 0:
+        raise ArgumentError(f"--epochs {args.epochs}: expected 0 or more.")
     if args.at_least_db is not None:
         check_search(args)
 

@@ -11,7 +11,7 @@ from rich.console import Console
 
 from keras_yolo_backbones.commands.common import working
 from keras_yolo_backbones.commands.export import artifact_table
-from keras_yolo_backbones.commands.quantized_files import beside, export
+from keras_yolo_backbones.commands.quantized_files import beside, clear_reports, export
 from keras_yolo_backbones.errors import ArgumentError
 
 if TYPE_CHECKING:
@@ -41,6 +41,7 @@ def search(args: argparse.Namespace, console: Console, model: keras.Model, sampl
 
     with working(console, f"looking for {args.at_least_db:g} dB on {len(samples)} images"):
         found = at_least(model, samples, args.at_least_db, epochs=args.epochs, latency=_latency, quiet=True)
+    clear_reports(stem)
     with working(console, "exporting"):
         artifact = export(found.model, "tflite", beside(stem, ".tflite"), args)
     if importlib.util.find_spec("matplotlib"):

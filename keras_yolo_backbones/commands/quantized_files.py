@@ -21,6 +21,12 @@ def beside(stem: Path, suffix: str) -> Path:
     return stem.with_name(stem.name + suffix)
 
 
+def clear_reports(stem: Path) -> None:
+    """Remove those of older files: no report lies beside a file that it is not of."""
+    for suffix in (".report.json", ".report.png", ".budget.png"):
+        beside(stem, suffix).unlink(missing_ok=True)
+
+
 def export(aware: keras.Model, format: str, path: Path, args: argparse.Namespace) -> Artifact:
     """Write one file of a fake-quantized model."""
     if format == "onnx":

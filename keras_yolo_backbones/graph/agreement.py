@@ -59,7 +59,7 @@ def agreement(reference: np.ndarray, candidate: np.ndarray) -> Agreement:
 
 
 def probe(model: keras.Model, *, most: int | None = None) -> Any:
-    """Random inputs for a model, in the structure of its inputs: in [0, 1), and of uint8 in 0…255.
+    """Random inputs for a model, in the structure of its inputs: in [0, 1), and integer images in 0…255.
 
     Args:
         model: open sizes become 128, open batches 1.
@@ -74,6 +74,7 @@ def probe(model: keras.Model, *, most: int | None = None) -> Any:
             sizes = [min(size, most) for size in sizes[:2]] + sizes[2:]
         values = random.random((batch or 1, *sizes))
         kind = keras.backend.standardize_dtype(tensor.dtype)
-        return (values * 256 if kind == "uint8" else values).astype(kind)
+        pixels = "int" in kind and len(sizes) == 3  # other integers may be places in a table
+        return (values * (128 if kind == "int8" else 256) if pixels else values).astype(kind)
 
     return keras.tree.map_structure(fill, model.input)

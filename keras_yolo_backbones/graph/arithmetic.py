@@ -22,34 +22,43 @@ class Affine(NamedTuple):
         """Whether it multiplies by one number and adds nothing."""
         return self.scale.size == 1 and not self.shift.any()
 
+    def then(self, other: Affine) -> Affine:
+        """This one, and `other` of what it gives."""
+        return Affine(other.scale * self.scale, other.scale * self.shift + other.shift)
+
 
 def affine_of(layer: Any, args: tuple[Any, ...]) -> Affine | None:
-    """What a layer or operation does to the one tensor that it gets; `None` if it is no sum or product with constants.
+    """What a layer or operation does to the one tensor that it gets; `None` if it is no sum or product with constants,
+    one or one a channel.
 
     Args:
         layer: any.
         args: what it is called on.
     """
+    if not is_known(layer):
+        return None
     if isinstance(layer, keras.layers.Rescaling):
         return _affine(layer.scale, layer.offset)
     if isinstance(layer, keras.layers.Normalization):
         return _normalizing(layer)
-    form = _FORMS.get(type(layer).__name__) if is_known(layer) else None
-    constants = [_constant(argument) for argument in args]
-    if form is None or [constant is None for constant in constants] not in ([True, False], [False, True]):
+    name, constants = type(layer).__name__, [_constant(argument) for argument in args]
+    if name not in _FORMS or [constant is None for constant in constants] not in ([True, False], [False, True]):
         return None
     first, second = constants
-    found = form(second) if first is None else _TURNED[type(layer).__name__](first)
+    found = _FORMS[name](second) if first is None else _TURNED[name](first)
     return _affine(*found) if found else None
 
 
-def _affine(scale: Any, shift: Any) -> Affine:
-    return Affine(*(np.asarray(part, np.float64) for part in (scale, shift)))
+def _affine(scale: Any, shift: Any) -> Affine | None:
+    scale, shift = _constant(scale), _constant(shift)
+    return None if scale is None or shift is None else Affine(scale, shift)
 
 
-def _normalizing(layer: keras.layers.Normalization) -> Affine:
+def _normalizing(layer: keras.layers.Normalization) -> Affine | None:
     """A `Normalization` divides by the deviation, but by no less than Keras' epsilon, or multiplies by it."""
-    mean, variance = (np.asarray(part, np.float64).reshape(-1) for part in (layer.mean, layer.variance))
+    mean, variance = _constant(layer.mean), _constant(layer.variance)
+    if mean is None or variance is None:  # along another axis
+        return None
     deviation = np.maximum(np.sqrt(variance), keras.config.epsilon())
     return _affine(deviation, mean) if layer.invert else _affine(1 / deviation, -mean / deviation)
 
@@ -77,7 +86,9 @@ def _constant(argument: Any) -> np.ndarray | None:
     """A number, or an array with at most one number a channel, as float64."""
     if isinstance(argument, keras.KerasTensor):
         return None
-    if not (isinstance(argument, (int, float, np.ndarray, np.generic)) or keras.ops.is_tensor(argument)):
+    if not (isinstance(argument, (int, float, list, tuple, np.ndarray, np.generic)) or keras.ops.is_tensor(argument)):
+        return None
+    if isinstance(argument, (list, tuple)) and not all(isinstance(item, (int, float, np.generic)) for item in argument):
         return None
     array = np.asarray(argument, np.float64)
     return array.reshape(-1) if array.size == (array.shape or (1,))[-1] else None

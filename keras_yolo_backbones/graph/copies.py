@@ -78,8 +78,15 @@ def copied(layer: Any, kind: Any = None, *, weights: Any = None, config: Any = N
     if isinstance(layer, keras.Layer) and layer.weights:
         with undrawn(copy):
             copy.build([t.shape for t in layer.input] if isinstance(layer.input, list) else layer.input.shape)
-        copy.set_weights(layer.get_weights() if weights is None else weights)
+        give_weights(copy, layer.get_weights() if weights is None else weights)
     return copy
+
+
+def give_weights(layer: keras.Layer, weights: list[Any]) -> None:
+    """`set_weights`, and what an adapted layer (`Normalization`) then makes of them."""
+    layer.set_weights(weights)
+    if isinstance(layer, keras.layers.Normalization):
+        layer.finalize_state()
 
 
 class OnePerLayer:

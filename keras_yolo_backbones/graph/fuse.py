@@ -85,9 +85,12 @@ def _check_copies(model: keras.Model, allowed: float) -> None:
     error = _error(_on_own_inputs(model, rebuild(graph, keep)))
     if not error <= allowed:
         own = [f"{node.name!r} ({type(node.layer).__name__})" for node in graph.nodes if not is_known(node.layer)]
-        reason = "are its weights finite?"
+        reason = "are its weights and constants finite?"
         if own:
-            reason = f"get_config() of {', '.join(own)} has to return all that decides what the layer computes."
+            reason = (
+                f"get_config() of {', '.join(own)} has to return all that decides what the layer computes, and has to "
+                "do the same in every call."
+            )
         raise GraphError(
             f"copies of the layers of {model.name!r} change its outputs by {error:.1e} of their largest value; {reason}"
         )

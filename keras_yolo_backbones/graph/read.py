@@ -16,6 +16,7 @@ from keras import tree
 from keras_yolo_backbones.arguments import check_model, is_functional
 from keras_yolo_backbones.errors import GraphError
 from keras_yolo_backbones.fragile import call_number, call_of, calls_of, maker_of
+from keras_yolo_backbones.graph.copies import is_known
 from keras_yolo_backbones.graph.ir import Graph, Node, Value
 
 
@@ -35,11 +36,12 @@ def read(model: keras.Model) -> Graph:
 def output_names(model: keras.Model) -> list[str]:
     """What the outputs of a functional model are called, in flat order: after the layers that made them; or, where such
     a layer takes the place of others, as it was told (`outputs`, number of its call -> name)."""
-    told = (getattr(maker_of(tensor), "outputs", None) for tensor in model.outputs)
-    return [
-        names.get(str(call_number(tensor)), name) if isinstance(names, dict) else name
-        for names, tensor, name in zip(told, model.outputs, model.output_names, strict=True)
-    ]
+    names = list(model.output_names)
+    for place, tensor in enumerate(model.outputs):
+        layer = maker_of(tensor)
+        if is_known(layer) and isinstance(told := getattr(layer, "outputs", None), dict):
+            names[place] = told.get(str(call_number(tensor)), names[place])
+    return names
 
 
 def _read(

@@ -7,10 +7,11 @@ from contextlib import contextmanager
 from typing import Any
 
 import keras
+import numpy as np
 from keras import tree
 
 from keras_yolo_backbones.fragile import maker_of
-from keras_yolo_backbones.graph.copies import OnePerLayer, unbuilt_copy, undrawn
+from keras_yolo_backbones.graph.copies import OnePerLayer, give_weights, unbuilt_copy, undrawn
 from keras_yolo_backbones.graph.ir import Graph, Node, Value
 from keras_yolo_backbones.graph.read import read
 from keras_yolo_backbones.provenance import STEM, complete_provenance, provenance_of, write_provenance
@@ -27,7 +28,7 @@ def rebuild(graph: Graph, rule: Rule, *, dtype: str | None = None, takes: str | 
         graph: from `read`.
         rule: gets the node and its arguments as tensors of the new model.
         dtype: a dtype policy for all copies, instead of their own.
-        takes: the dtype of all inputs, instead of their own.
+        takes: the dtype of all inputs, instead of their own, and of arrays among arguments that are in float64.
     """
     built: dict[Value, Any] = {}
     made: list[tuple[Any, Any]] = []
@@ -37,7 +38,9 @@ def rebuild(graph: Graph, rule: Rule, *, dtype: str | None = None, takes: str | 
         return layers(node.layer, lambda: unbuilt_copy(node.layer, dtype=dtype, name=graph.label(node)))
 
     def new(leaf: Any) -> Any:
-        return built[leaf] if isinstance(leaf, Value) else leaf
+        if isinstance(leaf, Value):
+            return built[leaf]
+        return leaf.astype(takes) if takes and isinstance(leaf, np.ndarray) and leaf.dtype == np.float64 else leaf
 
     for node in graph.nodes:
         args, kwargs = tree.map_structure(new, (node.args, node.kwargs))
@@ -55,7 +58,7 @@ def rebuild(graph: Graph, rule: Rule, *, dtype: str | None = None, takes: str | 
             made.append((node.layer, maker_of(tensor)))
     for old, new_layer in layers.pairs:
         if isinstance(old, keras.Layer):
-            new_layer.set_weights(old.get_weights())
+            give_weights(new_layer, old.get_weights())
     inputs, outputs = tree.map_structure(new, (graph.inputs, graph.outputs))
     model = keras.Model(inputs, outputs, name=graph.name)
     model.output_names = graph.output_names  # Keras would call them after the layers that a rule has made

@@ -12,12 +12,20 @@ import numpy as np
 from keras_yolo_backbones.arguments import check_model
 from keras_yolo_backbones.errors import ArgumentError, ExportError
 from keras_yolo_backbones.graph.arithmetic import Affine, affine_of
+from keras_yolo_backbones.graph.copies import is_known
+from keras_yolo_backbones.graph.ir import Graph, Node
 from keras_yolo_backbones.graph.read import functional, output_names, read
 from keras_yolo_backbones.preprocessing import RGB, RGB_PIXELS, Preprocessing, for_channels
 from keras_yolo_backbones.provenance import provenance_of
 
 _MANY = 16
 """Who divides by more, or subtracts more, takes pixels. Deviations and means of images are some 60 and 120 of 255."""
+
+_WHOLE = ("uint8", "uint16", "int16", "int32", "int64")
+"""Types of images that hold pixels."""
+
+_MOVING = ("Cast", "GetItem", "Flip", "Identity", "Dropout", "SpatialDropout2D", "Stack", "ZeroPadding2D", "RandomFlip")
+"""Layers and operations that do nothing to a pixel but move it."""
 
 
 class ImageInput(NamedTuple):
@@ -112,17 +120,27 @@ def _preprocessing(model: keras.Model) -> Preprocessing:
 
 def _takes_pixels(model: keras.Model) -> bool:
     """Whether images are integers, or what comes first makes values of 0…255 small: [0, 1] would be nearly constant."""
-    if "int" in model.inputs[0].dtype:
+    if model.inputs[0].dtype in _WHOLE:
         return True
     graph = read(model)
-    consumers = graph.consumers(graph.nodes[0])
-    return bool(consumers) and all(_of_pixels(affine_of(node.layer, node.args)) for node in consumers)
+    return _scales_pixels(graph, graph.nodes[0], Affine(np.ones(1), np.zeros(1)))
 
 
-def _of_pixels(first: Affine | None) -> bool:
-    if first is None or not first.scale.all():
+def _scales_pixels(graph: Graph, node: Node, so_far: Affine) -> bool:
+    """Whether all that uses `node`, which is the images after `so_far`, makes values of 0…255 small."""
+    consumers = graph.consumers(node)
+    return bool(consumers) and all(_is_for_pixels(graph, consumer, so_far) for consumer in consumers)
+
+
+def _is_for_pixels(graph: Graph, node: Node, so_far: Affine) -> bool:
+    if is_known(node.layer) and type(node.layer).__name__ in _MOVING:
+        return _scales_pixels(graph, node, so_far)
+    scaled = affine_of(node.layer, node.args)
+    if scaled is None or not scaled.scale.all():
         return False
-    return bool(np.abs(first.scale).max() < 1 / _MANY or np.abs(first.shift / first.scale).max() > _MANY)
+    whole = so_far.then(scaled)
+    large = np.abs(whole.scale).max() < 1 / _MANY or np.abs(whole.shift / whole.scale).max() > _MANY
+    return bool(large) or _scales_pixels(graph, node, whole)
 
 
 def named_outputs(model: keras.Model) -> dict[str, keras.KerasTensor]:

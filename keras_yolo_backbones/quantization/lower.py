@@ -8,6 +8,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from keras_yolo_backbones.errors import GraphError
 from keras_yolo_backbones.graph.arithmetic import Affine, affine_of
 from keras_yolo_backbones.graph.copies import OnePerLayer, copied, is_known
 from keras_yolo_backbones.graph.factors import factors_after_convs
@@ -115,11 +116,15 @@ class _Primitives:
 
     def _scaled(self, layer: Any, name: str, by: Affine, x: Any) -> Any:
         """TFLite has one operator for a factor, and two for all else, where a depthwise convolution is one."""
+        if not isinstance(layer, keras.Layer) and "int" in layer.output.dtype:
+            raise GraphError(
+                f"{name!r} computes in {layer.output.dtype}, where large values wrap; cast the images to float32 first."
+            )
         if len(x.shape) != 4 or not {by.scale.size, by.shift.size} <= {1, x.shape[-1]}:
             return NotImplemented
         if by.is_factor:
-            return self._once(layer, lambda: keras.layers.Rescaling(by.scale.item(), name=name))(x)
-        return self._once(layer, lambda: _depthwise(name, *by, x))(x)
+            return keras.layers.Rescaling(by.scale.item(), name=name)(x)
+        return _depthwise(name, *by, x)(x)
 
 
 _PAIRWISE = (keras.layers.Add, keras.layers.Multiply)

@@ -15,7 +15,7 @@ from keras_yolo_backbones.export.onnx.einsum import keeping_einsum, restore_eins
 from keras_yolo_backbones.export.onnx.marking import keeping_marks
 from keras_yolo_backbones.export.onnx.resizes import plain_resizes
 from keras_yolo_backbones.export.onnx.transposes import cancel_transposes
-from keras_yolo_backbones.fragile import without_copies_in_tf2onnx
+from keras_yolo_backbones.fragile import tf2onnx_copies
 from keras_yolo_backbones.graph.signature import ImageInput, named_outputs
 
 _NEWEST = 18
@@ -64,10 +64,11 @@ def _proto(call: Any, spec: tf.TensorSpec, options: dict[str, Any]) -> Any:
 
     with _ALONE:
         try:
-            with without_copies_in_tf2onnx():
+            with tf2onnx_copies(False):
                 return made()
-        except Exception:  # again, with its copies: they let it leave out what fails
-            return made()
+        except Exception:  # copies let it leave out what fails
+            with tf2onnx_copies(True):
+                return made()
 
 
 def finished(proto: Any, model: keras.Model, *, opset: int, layout: str, metadata: dict[str, str]) -> Any:
