@@ -125,7 +125,7 @@ def at_least(
     """
     check_model(model)
     if not 0 < least_db < 200:
-        raise ArgumentError(f"least_db={least_db!r}: expected dB, such as 25.")
+        raise ArgumentError(f"least_db={least_db!r}: expected dB between 0 and 200, such as 25.")
     signature = image_input(model)
     samples = calibration_images(images, shape=signature.sized(None), preprocessing=signature.preprocessing)
     held_out = [index for index in range(len(samples)) if index % 5 == 4]
