@@ -102,7 +102,7 @@ class Weighed:
                 combined = tf.add_n([_random_sum(tensor, seed + i) for i, tensor in enumerate(tensors[third:])])
             ends = tensors[first:second]
             slopes = tape.gradient(combined, ends, unconnected_gradients=tf.UnconnectedGradients.ZERO)
-            slopes = [tf.where(tf.math.is_finite(slope), slope, 0.0) for slope in slopes]
+            slopes = [_counted(tensor, slope) for tensor, slope in zip(tensors[:first], slopes, strict=True)]
             bounds = [ends_of(tensor) for tensor in tensors[:first]]
             rows = [binned(tensors[i], slopes[i], bounds[i]) for i in range(first)]
             axes = [list(range(len(tensor.shape) - 1)) for tensor in tensors[second:third]]
@@ -151,6 +151,11 @@ def centres(low: float, high: float) -> np.ndarray:
 def ends_of(tensor: tf.Tensor) -> tf.Tensor:
     """(2,): the smallest and the largest value; 0 is always inside."""
     return tf.stack([tf.minimum(tf.reduce_min(tensor), 0.0), tf.maximum(tf.reduce_max(tensor), 0.0)])
+
+
+def _counted(tensor: tf.Tensor, slopes: tf.Tensor) -> tf.Tensor:
+    """The slopes of values that rounding changes: a ReLU's zeros stay what they are in every range."""
+    return tf.where(tf.math.is_finite(slopes) & (tensor != 0), slopes, 0.0)
 
 
 def _random_sum(tensor: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
