@@ -182,7 +182,8 @@ def table(rows: list[dict[str, Any]]) -> str:
 
 def page(rows: list[dict[str, Any]], plot: str) -> str:
     """The table with what has to be known of it."""
-    told = sorted({f"{row['machine']}, {row['date']}" for row in rows})
+    days = sorted({(row["machine"], row["date"]) for row in rows})
+    told = [f"{machine}, {date} ({', '.join(methods_of(rows, machine, date))})" for machine, date in days]
     packages = ", ".join(f"{name} from `{source.package}`" for name, source in SOURCES.items())
     return f"""# int8 of trained networks
 
@@ -190,7 +191,8 @@ def page(rows: list[dict[str, Any]], plot: str) -> str:
 int8 TFLite files of trained networks at {SIDE}×{SIDE}, run by LiteRT on images that none was calibrated on.
 Signal-to-noise ratio of P3/P4/P5 in dB against the float network; after it, for detectors with {LEAST_BOXES} boxes or
 more, recall/precision of the boxes that the original head finds in int8 features (probability 0.25, IoU 0.5), against
-those that it finds in float features. A dash was not measured.
+those that it finds in float features. A dash was not measured. "reconstruct" and "QAT" start from the ranges that "auto"
+chose on their own day.
 
 {table(rows)}
 
@@ -198,6 +200,12 @@ those that it finds in float features. A dash was not measured.
 
 Measured on {"; ".join(told)}. Networks: {packages}.
 """
+
+
+def methods_of(rows: list[dict[str, Any]], machine: str, date: str) -> list[str]:
+    """What was measured on a machine on a day."""
+    found = {row["method"] for row in rows if (row["machine"], row["date"]) == (machine, date)}
+    return [method for method in METHODS if method in found]
 
 
 def cell(row: dict[str, Any] | None) -> str:
