@@ -183,7 +183,7 @@ def table(rows: list[dict[str, Any]]) -> str:
 def page(rows: list[dict[str, Any]], plot: str) -> str:
     """The table with what has to be known of it."""
     days = sorted({(row["machine"], row["date"]) for row in rows})
-    told = [f"{machine}, {date} ({', '.join(methods_of(rows, machine, date))})" for machine, date in days]
+    told = [f"{machine}, {date} ({'; '.join(methods_of(rows, machine, date))})" for machine, date in days]
     packages = ", ".join(f"{name} from `{source.package}`" for name, source in SOURCES.items())
     return f"""# int8 of trained networks
 
@@ -191,14 +191,14 @@ def page(rows: list[dict[str, Any]], plot: str) -> str:
 int8 TFLite files of trained networks at {SIDE}×{SIDE}, run by LiteRT on images that none was calibrated on.
 Signal-to-noise ratio of P3/P4/P5 in dB against the float network; after it, for detectors with {LEAST_BOXES} boxes or
 more, recall/precision of the boxes that the original head finds in int8 features (probability 0.25, IoU 0.5), against
-those that it finds in float features. A dash was not measured. "reconstruct" and "QAT" start from the ranges that "auto"
-chose on their own day.
+those that it finds in float features. A dash was not measured. "reconstruct" and "QAT" start from the ranges that
+"auto" chose on their own day.
 
 {table(rows)}
 
 ![the weakest level of each]({plot})
 
-Measured on {"; ".join(told)}. Networks: {packages}.
+Measured on {", and ".join(told)}. Networks: {packages}.
 """
 
 
