@@ -144,7 +144,7 @@ def test_models_that_cannot_be_read_say_why():
 def test_weights_that_are_not_finite_are_found():
     model = kyb.v8("n", input_shape=(32, 32, 3))
     model.get_layer("stem.bn").gamma.assign(np.full(16, np.nan))
-    with pytest.raises(kyb.GraphError, match="are its weights finite"):
+    with pytest.raises(kyb.GraphError, match="are its weights and constants finite"):
         kyb.fuse(model)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -86,7 +87,7 @@ def _check_copies(model: keras.Model, allowed: float) -> None:
     if not error <= allowed:
         own = [f"{node.name!r} ({type(node.layer).__name__})" for node in graph.nodes if not is_known(node.layer)]
         reason = "are its weights and constants finite?"
-        if own:
+        if own and math.isfinite(error):
             reason = (
                 f"get_config() of {', '.join(own)} has to return all that decides what the layer computes, and has to "
                 "do the same in every call."
