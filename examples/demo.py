@@ -68,11 +68,9 @@ def main() -> None:
 def built(weights: Path | None, side: int) -> keras.Model:
     """The network of a checkpoint, or YOLOv8-s with ReLU6."""
     shape = (side, side, 3)
-    return (
-        kyb.from_checkpoint(weights, input_shape=shape)
-        if weights
-        else kyb.v8("s", activation="relu6", input_shape=shape)
-    )
+    if weights:
+        return kyb.from_checkpoint(weights, input_shape=shape)
+    return kyb.v8("s", activation="relu6", input_shape=shape)
 
 
 def exported(model: keras.Model, photographs: np.ndarray, out: Path, timings: Timings) -> list[kyb.Artifact]:

@@ -22,8 +22,8 @@ from keras_yolo_backbones.quantization.calibration import calibration_images
 from keras_yolo_backbones.quantization.choosing import Member, least_error
 from keras_yolo_backbones.quantization.guard import better, contrast
 from keras_yolo_backbones.quantization.lower import lower
-from keras_yolo_backbones.quantization.observe import extremes, kernel_limits
-from keras_yolo_backbones.quantization.weighing import BINS, Weighed, binned, ends_of, watch
+from keras_yolo_backbones.quantization.observe import ends_of, extremes, kernel_limits
+from keras_yolo_backbones.quantization.weighing import BINS, Weighed, binned, watch
 
 
 def ratio(model, plan, images):

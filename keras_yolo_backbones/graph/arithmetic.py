@@ -41,8 +41,10 @@ def affine_of(layer: Any, args: tuple[Any, ...]) -> Affine | None:
         return _affine(layer.scale, layer.offset)
     if isinstance(layer, keras.layers.Normalization):
         return _normalizing(layer)
-    name, constants = type(layer).__name__, [_constant(argument) for argument in args]
-    if name not in _FORMS or [constant is None for constant in constants] not in ([True, False], [False, True]):
+    if (name := type(layer).__name__) not in _FORMS:
+        return None
+    constants = [_constant(argument) for argument in args]
+    if [constant is None for constant in constants] not in ([True, False], [False, True]):
         return None
     first, second = constants
     found = _FORMS[name](second) if first is None else _TURNED[name](first)
@@ -60,7 +62,7 @@ def _normalizing(layer: keras.layers.Normalization) -> Affine | None:
     if mean is None or variance is None:  # along another axis
         return None
     deviation = np.maximum(np.sqrt(variance), keras.config.epsilon())
-    return _affine(deviation, mean) if layer.invert else _affine(1 / deviation, -mean / deviation)
+    return Affine(deviation, mean) if layer.invert else Affine(1 / deviation, -mean / deviation)
 
 
 _Form = Callable[[Any], tuple[Any, Any] | None]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -36,17 +36,25 @@ def extremes(
 
     @tf.function(autograph=False)
     def measure(batch: tf.Tensor) -> tf.Tensor:
-        tensors = watched(batch)
-        return tf.stack([[tf.reduce_min(tensor), tf.reduce_max(tensor)] for tensor in tensors])
+        return tf.stack([ends_of(tensor) for tensor in watched(batch)])
 
-    lows, highs = dict.fromkeys(groups, 0.0), dict.fromkeys(groups, 0.0)
-    for group, (low, high) in (known or {}).items():
-        lows[group], highs[group] = min(lows[group], low), max(highs[group], high)
+    seen = dict.fromkeys(groups, (0.0, 0.0)) | dict(known or {})
     for index in range(len(images)):
-        for group, (low, high) in zip(groups, measure(images[index]).numpy(), strict=True):
-            lows[group], highs[group] = min(lows[group], float(low)), max(highs[group], float(high))
+        widen(seen, zip(groups, measure(images[index]).numpy(), strict=True))
     # What is never anything but 0 needs some range: any is exact.
-    return {group: (lows[group], highs[group]) if highs[group] > lows[group] else (0.0, 1.0) for group in lows}
+    return {group: (low, high) if high > low else (0.0, 1.0) for group, (low, high) in seen.items()}
+
+
+def ends_of(tensor: tf.Tensor) -> tf.Tensor:
+    """(2,): the smallest and the largest value; 0 is always inside."""
+    return tf.stack([tf.minimum(tf.reduce_min(tensor), 0.0), tf.maximum(tf.reduce_max(tensor), 0.0)])
+
+
+def widen(seen: dict[str, Range], more: Iterable[tuple[str, Sequence[float]]]) -> None:
+    """Widen the ranges of groups so that they hold others, (group, (low, high)), too."""
+    for group, (low, high) in more:
+        known = seen.get(group, (0.0, 0.0))
+        seen[group] = min(known[0], float(low)), max(known[1], float(high))
 
 
 def histograms(

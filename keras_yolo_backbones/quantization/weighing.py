@@ -14,6 +14,7 @@ from keras_yolo_backbones.graph.running import watching
 from keras_yolo_backbones.quantization.calibration import Calibration
 from keras_yolo_backbones.quantization.kernels import QUANTIZED
 from keras_yolo_backbones.quantization.lower import activation_of
+from keras_yolo_backbones.quantization.observe import ends_of, widen
 from keras_yolo_backbones.quantization.ranges import Range
 
 BINS = 2048
@@ -115,16 +116,14 @@ class Weighed:
         self.watched = watched
         self._rows: np.ndarray = np.zeros((len(images), len(watched), 2, BINS), np.float32)
         self._ends: np.ndarray = np.zeros((len(images), len(watched), 2))
+        self.seen: dict[str, Range] = {}
         powers: list[np.ndarray] = [np.zeros(()) for _ in kernels]
         for index in range(len(images)):
             rows, bounds, found = measure(tf.constant(images[index]), tf.constant(index * len(returned)))
             self._rows[index], self._ends[index] = rows, bounds
+            widen(self.seen, zip((one.group for one in watched), self._ends[index], strict=True))
             powers = [total + power.numpy() / len(images) for total, power in zip(powers, found, strict=True)]
         self.powers = {node.layer.name: power for node, power in zip(kernels, powers, strict=True)}
-        self.seen: dict[str, Range] = {}
-        for one, low, high in zip(watched, self._ends[..., 0].min(0), self._ends[..., 1].max(0), strict=True):
-            known = self.seen.get(one.group, (0.0, 0.0))
-            self.seen[one.group] = min(known[0], float(low)), max(known[1], float(high))
 
     def over(self, index: int, bounds: Range) -> tuple[np.ndarray, np.ndarray]:
         """Of one of the tensors: (BINS,) sums of squared slopes, their mean over images; (images, BINS) sums of slopes.
@@ -146,11 +145,6 @@ def centres(low: float, high: float) -> np.ndarray:
     """The middle of each bin of a range."""
     edges = np.linspace(low, high, BINS + 1)
     return np.asarray((edges[1:] + edges[:-1]) / 2)
-
-
-def ends_of(tensor: tf.Tensor) -> tf.Tensor:
-    """(2,): the smallest and the largest value; 0 is always inside."""
-    return tf.stack([tf.minimum(tf.reduce_min(tensor), 0.0), tf.maximum(tf.reduce_max(tensor), 0.0)])
 
 
 def _counted(tensor: tf.Tensor, slopes: tf.Tensor) -> tf.Tensor:
